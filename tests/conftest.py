@@ -1,0 +1,34 @@
+"""What holds for every test: no network, and no hub behind a library's back."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+_connect = socket.socket.connect
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The project's folder."""
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test reach this machine's own addresses only; anything else fails, and is named."""
+
+    def connect(self: socket.socket, address: object) -> None:
+        is_internet = self.family in (socket.AF_INET, socket.AF_INET6)
+        host = str(address[0]) if is_internet and isinstance(address, tuple) else ""
+        if is_internet and host not in ("localhost", "::1") and not host.startswith("127."):
+            raise AssertionError(f"a test wanted to reach {address}; tests have no network")
+        _connect(self, address)  # type: ignore[arg-type]  # whatever the caller gave
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
