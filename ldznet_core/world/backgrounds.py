@@ -1,0 +1,207 @@
+"""Procedural backgrounds with exact masks of their stuff (sky, sea, brick wall ...).
+
+Textures are sums of a few smooth, low-resolution noises: detail that an 8x compressing VAE keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from .draw import Draw
+
+Picture = NDArray[np.float32]
+Labels = NDArray[np.uint8]
+Painter = Callable[[Draw, int], tuple[Picture, Labels]]
+Colour = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """One kind of background.
+
+    Attributes:
+        name: its name in the table.
+        place: the prepositional phrase that says one is there.
+        synonyms: other such phrases.
+        stuff: the nouns of its regions, in the order of the painter's labels.
+        implied: nouns that are neither rightly asked for here nor surely absent.
+        paint: makes the picture ``(S, S, 3)`` in [0, 255] and the labels ``(S, S)``.
+        worlds: the worlds it lies in.
+    """
+
+    name: str
+    place: str
+    synonyms: tuple[str, ...]
+    stuff: tuple[str, ...]
+    implied: tuple[str, ...]
+    paint: Painter
+    worlds: tuple[str, ...] = ("small", "full")
+
+
+def paint_background(name: str, seed: int, side: int) -> tuple[Picture, Labels]:
+    """The picture ``(side, side, 3)`` in [0, 255] and the stuff's index ``(side, side)``."""
+    return background_named(name).paint(Draw("background", name, seed), side)
+
+
+def background_named(name: str) -> Background:
+    """The row of the table with this name."""
+    return _BY_NAME[name]
+
+
+def _beach(draw: Draw, side: int) -> tuple[Picture, Labels]:
+    rows = _rows(side)
+    horizon = draw.uniform(0.32, 0.46)
+    shore = horizon + draw.uniform(0.12, 0.2) + _wave(draw, side, 0.025)
+    sky = _fade((92, 176, 236), (196, 228, 248), rows / horizon)
+    sea = _fade((20, 120, 178), (48, 168, 196), (rows - horizon) / 0.2)
+    sand = _fade((240, 218, 158), (224, 190, 122), (rows - 0.55) / 0.45)
+    labels = (rows > horizon).astype(np.uint8) + (rows > np.maximum(shore, horizon))
+    picture = _select(labels, (sky, sea, sand))
+    return _finish(draw, picture, 9.0), labels.astype(np.uint8)
+
+
+def _meadow(draw: Draw, side: int) -> tuple[Picture, Labels]:
+    rows = _rows(side)
+    horizon = draw.uniform(0.36, 0.56)
+    hills = horizon + _wave(draw, side, 0.05)
+    sky = _fade((110, 186, 240), (206, 234, 250), rows / horizon)
+    grass = _fade((132, 196, 78), (74, 148, 54), (rows - horizon) / 0.5)
+    labels = (rows > hills).astype(np.uint8)
+    return _finish(draw, _select(labels, (sky, grass)), 11.0), labels
+
+
+def _snowy_field(draw: Draw, side: int) -> tuple[Picture, Labels]:
+    rows = _rows(side)
+    horizon = draw.uniform(0.36, 0.56)
+    drifts = horizon + _wave(draw, side, 0.04)
+    sky = _fade((124, 158, 186), (186, 208, 222), rows / horizon)
+    snow = _fade((250, 252, 255), (218, 230, 244), (rows - horizon) / 0.5)
+    labels = (rows > drifts).astype(np.uint8)
+    return _finish(draw, _select(labels, (sky, snow)), 7.0), labels
+
+
+def _night_sky(draw: Draw, side: int) -> tuple[Picture, Labels]:
+    rows = _rows(side)
+    picture = _finish(draw, _fade((12, 14, 46), (62, 44, 104), rows), 10.0)
+    height, width = np.mgrid[0:side, 0:side].astype(np.float32) / np.float32(side)
+    for _ in range(9):
+        top, left, reach = draw.unit(), draw.unit(), draw.uniform(0.008, 0.015)
+        squared = ((height - top) ** 2 + (width - left) ** 2) / reach**2
+        picture += 190 * np.maximum(0, 1 - squared * 0.4)[..., None]
+    return picture, np.zeros((side, side), np.uint8)
+
+
+def _brick_wall(draw: Draw, side: int) -> tuple[Picture, Labels]:
+    courses = draw.choice((5, 6, 7))
+    shift = draw.unit()
+    height = _rows(side) * courses + shift
+    course = np.floor(height).astype(np.int64)
+    width = (np.arange(side, dtype=np.float32) + 0.5) / side * courses / 2 + draw.unit()
+    width = width + 0.5 * (course % 2)
+    brick = np.floor(width).astype(np.int64)
+    tone = draw.grid(10, 8)[course % 10, brick % 8] * 11
+    to_mortar = np.minimum(_to_edge(height), 2 * _to_edge(width))
+    mortar = np.clip(1.6 - to_mortar * 128 / courses / 1.1, 0, 1)[..., None]
+    base = draw.choice(((176, 84, 64), (164, 96, 70), (186, 98, 82)))
+    bricks = np.asarray(base, np.float32) + tone[..., None]
+    picture = bricks * (1 - mortar) + np.asarray((202, 172, 154), np.float32) * mortar
+    return _finish(draw, picture, 8.0), np.zeros((side, side), np.uint8)
+
+
+def _wooden_table(draw: Draw, side: int) -> tuple[Picture, Labels]:
+    planks = draw.choice((4, 5))
+    height = _rows(side) * planks + draw.unit()
+    plank = np.floor(height).astype(np.int64)
+    tone = draw.grid(8, 1)[plank % 8, 0] * 12
+    grain = _noise(draw, side, 12, 2) * 9
+    seam = np.clip(1.5 - _to_edge(height) * 128 / planks / 1.1, 0, 1)
+    base = draw.choice(((190, 136, 80), (176, 122, 70), (202, 152, 96)))
+    picture = np.asarray(base, np.float32) + (tone + grain - 52 * seam)[..., None]
+    return _finish(draw, picture, 6.0), np.zeros((side, side), np.uint8)
+
+
+def _finish(draw: Draw, picture: Picture, strength: float) -> Picture:
+    """The picture with smooth mottling and a slight tint of its own."""
+    side = picture.shape[0]
+    mottling = _noise(draw, side, 4, 4) * strength + _noise(draw, side, 11, 11) * strength * 0.5
+    tint = draw.grid(1, 3) * 9
+    return np.asarray(picture + mottling[..., None] + tint, np.float32)
+
+
+def _noise(draw: Draw, side: int, rows: int, columns: int) -> Picture:
+    """Smooth noise ``(side, side)``, mostly in [-1, 1], of about rows x columns bumps."""
+    grid = Image.fromarray(draw.grid(rows, columns))
+    return np.asarray(grid.resize((side, side), Image.Resampling.BICUBIC))
+
+
+def _wave(draw: Draw, side: int, height: float) -> Picture:
+    """A smooth line ``(1, side)`` in about [-height, height]."""
+    knots = Image.fromarray(draw.grid(1, 5))
+    line: Picture = np.asarray(knots.resize((side, 1), Image.Resampling.BICUBIC))
+    return line * np.float32(height)
+
+
+@lru_cache(maxsize=8)
+def _rows(side: int) -> Picture:
+    """Each pixel's height ``(side, side)`` in (0, 1), 0 at the top."""
+    line = (np.arange(side, dtype=np.float32) + np.float32(0.5)) / np.float32(side)
+    rows = np.repeat(line[:, None], side, axis=1)
+    rows.flags.writeable = False
+    return rows
+
+
+def _fade(top: Colour, bottom: Colour, share: Picture) -> Picture:
+    """Colours ``(S, 1, 3)`` from top to bottom as the rows' share goes from 0 to 1."""
+    share = np.clip(share[:, :1], 0, 1)[..., None]
+    return np.asarray(top, np.float32) * (1 - share) + np.asarray(bottom, np.float32) * share
+
+
+def _select(labels: Labels, layers: tuple[Picture, ...]) -> Picture:
+    """The layer that each pixel's label names, as ``(S, S, 3)``."""
+    picture = np.broadcast_to(layers[0], (*labels.shape, 3))
+    for index, layer in enumerate(layers[1:], start=1):
+        picture = np.where((labels == index)[..., None], layer, picture)
+    return picture
+
+
+def _to_edge(position: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """The distance to the nearest whole number."""
+    distance: NDArray[np.floating[Any]] = np.abs(position - np.round(position))
+    return distance
+
+
+BACKGROUNDS: tuple[Background, ...] = (
+    Background("beach", "on a beach", ("at the beach",), ("sky", "sea", "sand"), (), _beach),
+    Background("meadow", "in a meadow", ("on the grass",), ("sky", "grass"), (), _meadow),
+    Background(
+        "brick wall",
+        "in front of a brick wall",
+        ("by a brick wall",),
+        ("brick wall",),
+        ("wall",),
+        _brick_wall,
+    ),
+    Background(
+        "wooden table",
+        "on a wooden table",
+        ("on a table",),
+        ("wooden table",),
+        ("table",),
+        _wooden_table,
+    ),
+    Background(
+        "night sky", "in the night sky", ("at night",), ("night sky",), ("sky",), _night_sky
+    ),
+    Background(
+        "snowy field", "in a snowy field", ("in the snow",), ("sky", "snow"), (), _snowy_field
+    ),
+)
+
+_BY_NAME = {background.name: background for background in BACKGROUNDS}
