@@ -1,0 +1,173 @@
+"""Features taken out of a UNet while it runs, without touching what flows through it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from torch import Tensor, nn
+
+from .errors import CaptureError, InputError
+from .taps import Taps
+
+Source: TypeAlias = Literal["sampling", "probe"]
+"""Whether the host's own sampling gave the features, or an extra pass of ours."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """What the taps gave in one pass of a UNet."""
+
+    blocks: Mapping[int, Tensor]
+    """Feature maps ``(B, C, h, w)`` by block number."""
+    timestep: float
+    """Where on the noise schedule the pass was, 0 to 999."""
+    source: Source
+
+
+class Capture(Mapping[int, Tensor]):
+    """The feature maps ``(B, C, h, w)`` of one pass by block number, filled as the UNet runs."""
+
+    def __init__(self, taps: Taps) -> None:
+        self._taps = taps
+        self._blocks: dict[int, Tensor] = {}
+        self._passes: Counter[int] = Counter()
+
+    @property
+    def blocks(self) -> Mapping[int, Tensor]:
+        """The feature maps taken so far, of the first pass: copies, cut off from autograd."""
+        return dict(self._blocks)
+
+    def features(self, timestep: float, source: Source, rows: slice | None = None) -> Features:
+        """The features of the pass.
+
+        Args:
+            timestep: Where on the noise schedule the pass was, 0 to 999.
+            source: Where the pass came from.
+            rows: The rows of the batch to keep, such as the half with the prompt; None keeps all.
+
+        Raises:
+            CaptureError: A tap stayed silent, or fired more than once.
+        """
+        self.check()
+        blocks = {
+            block: self._blocks[block] if rows is None else self._blocks[block][rows]
+            for block in self._taps
+        }
+        return Features(blocks, float(timestep), source)
+
+    def check(self) -> None:
+        """Make sure that every tap gave one feature map.
+
+        Raises:
+            CaptureError: One did not; the message names it.
+        """
+        for block, tap in self._taps.items():
+            place = f"tap {block} ({tap.name})"
+            if self._passes[block] == 0:
+                raise CaptureError(
+                    f"expected one pass through {place}, but it stayed silent: run this very UNet, "
+                    "uncompiled, inside the `with` block"
+                )
+            if self._passes[block] > 1:
+                raise CaptureError(
+                    f"expected one pass through {place}, but it fired {self._passes[block]} times: "
+                    "open a `with` block for each pass"
+                )
+            if block not in self._blocks:
+                raise CaptureError(
+                    f"expected a feature map (B, C, h, w) from {place}, got something else: "
+                    "use a UNet of SD 1.x"
+                )
+
+    def record(self, block: int, output: object) -> None:
+        """Keep a copy of what a tap gave, if this is its first pass."""
+        self._passes[block] += 1
+        feature_map = _feature_map(output)
+        if self._passes[block] == 1 and feature_map is not None:
+            self._blocks[block] = feature_map.detach().clone()
+
+    def __getitem__(self, block: int) -> Tensor:
+        return self._blocks[block]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._blocks)
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+
+@contextmanager
+def capturing(unet: nn.Module, taps: Taps, *, stop_after_last: bool = False) -> Iterator[Capture]:
+    """Capture the features of the one pass that the UNet makes inside the `with` block.
+
+    The pass itself is unchanged, bit for bit, and the UNet is left as found however the block
+    ends. An error raised inside the block goes through as it is.
+
+    Args:
+        unet: The UNet that will run.
+        taps: Where to take features, from `find_taps` on this UNet.
+        stop_after_last: End the pass, and with it the `with` block, once the last tap has fired;
+            what follows the pass inside the block does not run.
+
+    Yields:
+        The capture, complete once the block has ended.
+
+    Raises:
+        InputError: The taps are of another UNet.
+        CaptureError: At the end of the block, a tap had stayed silent or fired more than once.
+    """
+    _check_owner(unet, taps)
+    capture = Capture(taps)
+    with ExitStack() as hooks:
+        try:
+            for block, tap in taps.items():
+                hook = _hook(capture, block, ends_pass=stop_after_last and block == max(taps))
+                hooks.callback(tap.module.register_forward_hook(hook).remove)
+            yield capture
+        except _PassEnded as ended:
+            if ended.capture is not capture:
+                raise
+    capture.check()
+
+
+class _PassEnded(BaseException):
+    """Ends a pass early; no `Exception`, so that no host's own handler takes it for a failure."""
+
+    def __init__(self, capture: Capture) -> None:
+        self.capture = capture
+
+
+def _hook(
+    capture: Capture, block: int, *, ends_pass: bool
+) -> Callable[[nn.Module, tuple[object, ...], object], None]:
+    def record(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+        capture.record(block, output)
+        if ends_pass:
+            raise _PassEnded(capture)
+
+    return record
+
+
+def _feature_map(output: object) -> Tensor | None:
+    """The feature map in what a spatial transformer gave: diffusers may wrap it."""
+    if isinstance(output, tuple) and output:
+        output = output[0]
+    output = getattr(output, "sample", output)
+    return output if isinstance(output, Tensor) and output.ndim == 4 else None
+
+
+def _check_owner(unet: nn.Module, taps: Taps) -> None:
+    for block, tap in taps.items():
+        try:
+            is_there = unet.get_submodule(tap.name) is tap.module
+        except AttributeError:
+            is_there = False
+        if not is_there:
+            raise InputError(
+                f"expected taps of this UNet, but tap {block} ({tap.name}) is of another: "
+                "call find_taps on this one"
+            )

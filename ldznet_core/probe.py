@@ -1,0 +1,48 @@
+"""Features of latents that no sampler is working on: noise is added, and the UNet looks once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .capture import Features, capturing
+from .frames import pad_to_multiple
+from .noise import NoiseSchedule
+from .taps import BLOCKS, find_taps
+
+
+@torch.no_grad()
+def probe_features(
+    unet: nn.Module,
+    latents: Tensor,
+    context: Tensor,
+    schedule: NoiseSchedule,
+    *,
+    t: float = 400.0,
+    generator: torch.Generator | None = None,
+    blocks: Sequence[int] = BLOCKS,
+) -> Features:
+    """Features in the frame of the padded latents (`frames.pad_to_multiple`), a row per phrase.
+
+    The pass ends after the last tap. One noise is drawn for each picture and shared by its
+    phrases, so that the features of a phrase do not depend on its company.
+
+    Args:
+        unet: Of LDM layout, called as ``unet(x, timesteps, context)``.
+        latents: ``(P, C, h, w)`` of any size, or one row for all phrases; clean.
+        context: ``(P, T, D)`` text features.
+        schedule: Of the noise that the UNet was trained on.
+        t: The timestep, a whole number from 0 to 999.
+        generator: Source of the noise; None means a fixed seed.
+        blocks: Where features are taken.
+    """
+    generator = generator or torch.Generator().manual_seed(0)
+    padded = pad_to_multiple(latents)
+    noise = torch.randn(padded.shape, generator=generator, device=generator.device).to(padded)
+    noisy = schedule.add_noise(padded, noise, t)
+    phrases = len(context)
+    with capturing(unet, find_taps(unet, blocks), stop_after_last=True) as capture:
+        unet(noisy.expand(phrases, -1, -1, -1), noisy.new_full((phrases,), t), context)
+    return capture.features(t, "probe")

@@ -1,0 +1,108 @@
+"""Where a UNet is tapped: its 16 spatial transformers, by the paper's block numbers.
+
+SD 1.x has 6 of them going down, 1 in the middle and 9 coming up; a tap's value is the feature map
+right after the transformer, before any up- or downsampling (arXiv 2303.12343, section 3.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+from torch import nn
+
+from .errors import InputError, UnsupportedModelError
+
+BLOCKS = (6, 7, 8, 9, 10)
+"""The blocks whose features LD-ZNet reads."""
+
+_LAYOUT = (6, 1, 9)
+"""Spatial transformers of SD 1.x: going down, in the middle, coming up."""
+
+
+class Tap(NamedTuple):
+    """One place in a UNet."""
+
+    name: str
+    """Its dotted name, such as ``middle_block.1``."""
+    module: nn.Module
+
+
+Taps: TypeAlias = Mapping[int, Tap]
+"""Taps by block number, in the order in which a pass reaches them."""
+
+
+def find_taps(unet: nn.Module, blocks: Sequence[int] = BLOCKS) -> Taps:
+    """The spatial transformers of a UNet, by block number.
+
+    UNets of the LDM layout (ComfyUI, A1111, Forge, CompVis, our own) and of diffusers are told by
+    their structure, whatever their class.
+
+    Args:
+        unet: The UNet itself, such as ``pipeline.unet`` or ``model.diffusion_model``.
+        blocks: The block numbers wanted, 1 to 16.
+
+    Raises:
+        UnsupportedModelError: It is no UNet with the layout of SD 1.x.
+        InputError: A block number is not from 1 to 16, or none is given.
+    """
+    transformers = _spatial_transformers(unet)
+    if not blocks or not all(1 <= block <= len(transformers) for block in blocks):
+        raise InputError(
+            f"expected block numbers from 1 to {len(transformers)}, got {list(blocks)}: "
+            f"the head's own are in head.config.taps"
+        )
+    return {block: transformers[block - 1] for block in sorted(set(blocks))}
+
+
+def _spatial_transformers(unet: nn.Module) -> list[Tap]:
+    if _has(unet, "input_blocks", "middle_block", "output_blocks"):
+        down = _numbered(unet, "input_blocks")
+        middle = [("middle_block", unet.get_submodule("middle_block"))]
+        up = _numbered(unet, "output_blocks")
+    elif _has(unet, "down_blocks", "mid_block", "up_blocks"):
+        down = _attentions(_numbered(unet, "down_blocks"))
+        middle = _attentions([("mid_block", unet.get_submodule("mid_block"))])
+        up = _attentions(_numbered(unet, "up_blocks"))
+    else:
+        raise _unsupported(type(unet).__name__)
+    parts = [_transformers_in(places) for places in (down, middle, up)]
+    counts = tuple(len(taps) for taps in parts)
+    if counts != _LAYOUT:
+        likeness = ", as in SDXL" if counts == (4, 1, 6) else ""
+        raise _unsupported(f"{type(unet).__name__} with {' + '.join(map(str, counts))}{likeness}")
+    return [tap for taps in parts for tap in taps]
+
+
+_Places: TypeAlias = list[tuple[str, nn.Module]]
+
+
+def _has(unet: object, *parts: str) -> bool:
+    return all(isinstance(getattr(unet, part, None), nn.Module) for part in parts)
+
+
+def _numbered(unet: nn.Module, part: str) -> _Places:
+    """The stages of a part, each with its dotted name."""
+    return [(f"{part}.{name}", stage) for name, stage in unet.get_submodule(part).named_children()]
+
+
+def _attentions(stages: _Places) -> _Places:
+    """Where diffusers keeps the transformers of each stage that has any."""
+    lists = [(f"{name}.attentions", getattr(stage, "attentions", None)) for name, stage in stages]
+    return [(name, found) for name, found in lists if isinstance(found, nn.Module)]
+
+
+def _transformers_in(places: _Places) -> list[Tap]:
+    return [
+        Tap(f"{name}.{child_name}", child)
+        for name, place in places
+        for child_name, child in place.named_children()
+        if hasattr(child, "transformer_blocks")
+    ]
+
+
+def _unsupported(what_came: str) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        "expected the UNet of an SD 1.x model, with 6 + 1 + 9 spatial transformers (down, middle, "
+        f"up), got {what_came}: pass the UNet itself, of an SD 1.x model"
+    )
