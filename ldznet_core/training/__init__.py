@@ -1,0 +1,78 @@
+"""Training of the miniature: a VAE, then an LDM on its latents, then a head on its features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import set_seed
+
+from ..errors import InputError
+from ..weights import read_id
+from ..world import WORLDS
+from .cache import SceneCache
+from .loop import Plan, Stage, lacks_accelerator, train
+
+__all__ = ["Plan", "SceneCache", "Stage", "make_stage", "train"]
+
+StageName = Literal["vae", "ldm", "head"]
+_VAE_CHANNELS = (32, 32, 64, 64)
+_HELD_OUT = 500
+
+
+def make_stage(
+    name: StageName, run: Path, *, world: str, scenes: int, side: int, crop: int, seed: int
+) -> Stage:
+    """A stage with the caches and the earlier stages' weights that it builds on.
+
+    Raises:
+        InputError: A size cannot be used.
+        CheckpointError: An earlier stage's weights are missing.
+    """
+    if world not in WORLDS:
+        raise InputError(f"expected a world of {', '.join(WORLDS)}, got {world!r}: choose one")
+    if scenes < 1 or side < 64 or side % 64 or not 64 <= crop <= side or crop % 64:
+        raise InputError(
+            f"expected scenes, and a side and a crop in multiples of 64 with the crop no larger, "
+            f"got {scenes}, {side} and {crop}: correct them"
+        )
+    set_seed(seed)
+    state = PartialState(cpu=lacks_accelerator())
+    with state.main_process_first():  # one process fills the caches, the others find them full
+        return _make(name, run, world, scenes, side, crop, state.device)
+
+
+def _make(
+    name: StageName,
+    run: Path,
+    world: str,
+    scenes: int,
+    side: int,
+    crop: int,
+    device: torch.device,
+) -> Stage:
+    train_cache = SceneCache(run / "cache", world, "train", scenes, side)
+    held_out = SceneCache(run / "cache", world, "validation", _HELD_OUT, side)
+    weights = run / "weights"
+    if name == "vae":
+        from .vae import VAEStage
+
+        return VAEStage(train_cache, held_out, _VAE_CHANNELS, crop)
+    if name == "ldm":
+        from ..miniature.vae import load_vae
+        from .ldm import LDMStage
+
+        vae = load_vae(weights / "vae").to(device)
+        return LDMStage(train_cache, vae, _latents_name(weights))
+    from ..miniature import load_miniature
+    from .head import HeadStage
+
+    miniature = load_miniature(device, folder=weights)
+    return HeadStage(train_cache, held_out, miniature, _latents_name(weights))
+
+
+def _latents_name(weights: Path) -> str:
+    """Names a VAE's latents after its weights, so that another one's are never taken for them."""
+    return read_id(weights / "vae")[:12]

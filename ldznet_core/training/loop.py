@@ -1,0 +1,273 @@
+"""The training loop that every stage shares: budget, resume, averages, log and samples."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from diffusers.training_utils import EMAModel
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+from tqdm import tqdm
+
+from ..errors import InputError
+from .log import TrainingLog
+
+Batch = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long and how fast a stage is trained.
+
+    Attributes:
+        steps: optimiser steps of the whole training, over all its runs.
+        batch: samples a step and process.
+        learning_rate: the peak of the schedule.
+        warmup: steps until that peak; a cosine follows, down to a hundredth of it.
+        average: decay of the weights' moving average.
+        budget_minutes: wall-clock minutes of this run, after which it saves and stops.
+        precision: "no", "bf16" or "fp16", as Accelerate names them.
+        workers: processes that make batches beside the training one.
+        seed: of weights, batches and noise.
+        sample_minutes: minutes between sample sheets, which are also saving points.
+    """
+
+    steps: int
+    batch: int
+    learning_rate: float
+    warmup: int = 200
+    average: float = 0.999
+    budget_minutes: float = 10.0
+    precision: str = "no"
+    workers: int = 0
+    seed: int = 0
+    sample_minutes: float = 5.0
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of a step."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        done = min(1.0, (step - self.warmup) / max(1, self.steps - self.warmup))
+        return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+class Stage(Protocol):
+    """What a stage brings to the loop.
+
+    Attributes:
+        name: the stage's name, and that of its folder in the run's.
+        objective: the networks under training; called with a batch it gives the losses by name,
+            of which "loss" is minimised.
+    """
+
+    name: str
+    objective: nn.Module
+
+    def batch(self, plan: Plan, step: int, process: int) -> Batch:
+        """The batch of one step and process: a pure function of these and the plan's seed."""
+
+    def sheet(self) -> Image.Image:
+        """A picture that shows how far the training has come."""
+
+    def publish(self, folder: Path, provenance: str) -> None:
+        """Write the networks' weights as the miniature loads them."""
+
+
+@dataclass
+class _Progress:
+    """What is saved beside weights and averages."""
+
+    step: int = 0
+    seconds: float = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.step, self.seconds = state["step"], state["seconds"]
+
+
+class _Batches(IterableDataset[Batch]):
+    """A stage's batches from a step on, in order, however many workers make them."""
+
+    def __init__(self, stage: Stage, plan: Plan, start: int, process: int) -> None:
+        self._stage, self._plan, self._start, self._process = stage, plan, start, process
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = torch.utils.data.get_worker_info()
+        offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        for step in range(self._start + offset, self._plan.steps, stride):
+            yield self._stage.batch(self._plan, step, self._process)
+
+
+def train(stage: Stage, plan: Plan, run: Path, *, resume: bool) -> int:
+    """Train a stage until its steps or this run's minutes are used up.
+
+    Everything needed to go on is in ``run / stage.name / "state"``; the averaged weights are
+    published to ``run / "weights"`` at the end and with each sample sheet.
+
+    Returns:
+        The steps done so far, over all runs.
+
+    Raises:
+        InputError: a state exists but ``resume`` is false, or the other way round.
+    """
+    set_seed(plan.seed)
+    accelerator = Accelerator(
+        cpu=lacks_accelerator(),
+        mixed_precision=plan.precision,
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
+    folder = run / stage.name
+    _check_state(folder, resume)
+    trained = [each for each in stage.objective.parameters() if each.requires_grad]
+    stage.objective.to(accelerator.device)
+    average = EMAModel(trained, decay=plan.average, foreach=True)
+    optimizer = torch.optim.AdamW(trained, plan.learning_rate, betas=(0.9, 0.99), fused=True)
+    objective, optimizer = accelerator.prepare(stage.objective, optimizer)
+    progress = _Progress()
+    accelerator.register_for_checkpointing(average, progress)
+    if resume:
+        accelerator.load_state(str(folder / "state"))
+    average.to(accelerator.device)
+    _Runner(stage, plan, run, accelerator, objective, optimizer, average, trained, progress).run()
+    accelerator.end_training()
+    return progress.step
+
+
+@dataclass
+class _Runner:
+    stage: Stage
+    plan: Plan
+    run_folder: Path
+    accelerator: Accelerator
+    objective: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: EMAModel
+    trained: list[nn.Parameter]
+    progress: _Progress
+
+    def run(self) -> None:
+        """Steps until the budget ends, with a save at each sample sheet and at the end."""
+        plan, progress = self.plan, self.progress
+        log = TrainingLog(self.run_folder / self.stage.name)
+        start, start_step = time.monotonic(), progress.step
+        next_sheet = plan.sample_minutes
+        earlier = progress.seconds
+        bar = tqdm(
+            total=plan.steps,
+            initial=progress.step,
+            desc=self.stage.name,
+            disable=not self.accelerator.is_main_process,
+        )
+        for batch in self._batches():
+            losses = self._step(batch)
+            progress.step += 1
+            bar.update()
+            if progress.step % 10 and progress.step < plan.steps:
+                continue
+            minutes = (time.monotonic() - start) / 60
+            progress.seconds = earlier + 60 * minutes
+            minutes, figures = self._agree(minutes, losses)
+            bar.set_postfix({name: f"{value:.4f}" for name, value in figures.items()})
+            if self.accelerator.is_main_process:
+                rate = (progress.step - start_step) / max(minutes * 60, 1e-9)
+                log.add(progress.step, progress.seconds, figures, steps_per_second=rate)
+            if minutes >= plan.budget_minutes:
+                break
+            if minutes >= next_sheet:
+                self._save(log)
+                next_sheet = minutes + plan.sample_minutes
+        bar.close()
+        self._save(log)
+
+    def _batches(self) -> DataLoader[Batch]:
+        process = self.accelerator.process_index
+        batches = _Batches(self.stage, self.plan, self.progress.step, process)
+        return DataLoader(batches, batch_size=None, num_workers=self.plan.workers)
+
+    def _step(self, batch: Batch) -> dict[str, Tensor]:
+        device = self.accelerator.device
+        moved = {
+            name: value.to(device) if isinstance(value, Tensor) else value
+            for name, value in batch.items()
+        }
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.plan.rate_at(self.progress.step)
+        with self.accelerator.autocast():
+            losses: dict[str, Tensor] = self.objective(moved)
+        self.accelerator.backward(losses["loss"])
+        self.accelerator.clip_grad_norm_(self.trained, 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.average.step(self.trained)
+        return losses
+
+    def _agree(self, minutes: float, losses: dict[str, Tensor]) -> tuple[float, dict[str, float]]:
+        """Minutes and losses averaged over the processes, so that all stop at the same step."""
+        values = torch.stack(
+            [torch.tensor(minutes), *(v.detach().float().cpu() for v in losses.values())]
+        )
+        mean = self.accelerator.reduce(values.to(self.accelerator.device), "mean").tolist()
+        return mean[0], dict(zip(losses, mean[1:], strict=True))
+
+    def _save(self, log: TrainingLog) -> None:
+        """Save the state whole or not at all, publish the averaged weights, draw the sheet."""
+        folder = self.run_folder / self.stage.name
+        fresh, state = folder / "state.new", folder / "state"
+        if self.accelerator.is_main_process:
+            shutil.rmtree(fresh, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.save_state(str(fresh))
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            shutil.rmtree(state, ignore_errors=True)
+            fresh.rename(state)
+            self._show(folder, log)
+        self.accelerator.wait_for_everyone()
+
+    def _show(self, folder: Path, log: TrainingLog) -> None:
+        self.average.store(self.trained)
+        self.average.copy_to(self.trained)
+        self.stage.objective.eval()
+        try:
+            with torch.inference_mode():
+                self.stage.sheet().save(folder / f"samples-{self.progress.step:07d}.png")
+            self.stage.publish(self.run_folder / "weights", self._provenance())
+        finally:
+            self.stage.objective.train()
+            self.average.restore(self.trained)
+        log.plot()
+
+    def _provenance(self) -> str:
+        samples = self.progress.step * self.plan.batch * self.accelerator.num_processes
+        return (
+            f"{self.stage.name}: {self.progress.step} steps, {samples} samples, "
+            f"{self.progress.seconds / 60:.0f} minutes, seed {self.plan.seed}"
+        )
+
+
+def lacks_accelerator() -> bool:
+    """Whether training is on the CPU; Accelerate must be told, or it takes each process for one."""
+    return not torch.accelerator.is_available()
+
+
+def _check_state(folder: Path, resume: bool) -> None:
+    exists = (folder / "state").is_dir()
+    if exists and not resume:
+        raise InputError(
+            f"expected a new run, found a saved state in {folder}: add --resume to go on with it, "
+            "or choose another --run"
+        )
+    if resume and not exists:
+        raise InputError(f"expected a saved state in {folder}, found none: leave out --resume")

@@ -1,0 +1,129 @@
+"""Training as its commands run it, on few scenes and few steps."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("accelerate", reason="training needs the extra `train`")
+
+from ldznet_core.checkpoint import load_head
+from ldznet_core.errors import InputError
+from ldznet_core.miniature import load_miniature
+from ldznet_core.training import Plan, SceneCache, make_stage, train
+from ldznet_core.weights import read_weights
+
+STAGES = ("vae", "ldm", "head")
+SIDE = 64
+
+
+def plan(steps: int = 10, minutes: float = 10.0) -> Plan:
+    return Plan(steps=steps, batch=2, learning_rate=1e-3, warmup=2, budget_minutes=minutes)
+
+
+def stage(name: str, run: Path):
+    return make_stage(name, run, world="small", scenes=8, side=SIDE, crop=SIDE, seed=0)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with all three stages behind it."""
+    run = tmp_path_factory.mktemp("run")
+    for name in STAGES:
+        assert train(stage(name, run), plan(), run, resume=False) == 10
+    return run
+
+
+def test_each_stage_leaves_its_state_log_curves_and_samples(finished: Path) -> None:
+    for name in STAGES:
+        folder = finished / name
+        assert (folder / "state").is_dir()
+        assert (folder / "log.png").is_file()
+        assert (folder / "samples-0000010.png").is_file()
+        lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        assert [line["step"] for line in lines] == [10]
+        assert lines[0]["loss"] > 0
+
+
+def test_the_weights_load_as_a_miniature_with_its_head(finished: Path) -> None:
+    miniature = load_miniature(folder=finished / "weights")
+    head = load_head(finished / "weights" / "head-ldznet")
+    assert miniature.image_side == SIDE
+    assert head.config.family == miniature.family
+    assert head.config.training.startswith("head: 10 steps, 20 samples")
+
+
+def test_going_on_after_a_stop_equals_never_having_stopped(finished: Path, tmp_path: Path) -> None:
+    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
+    for run in (straight, stopped):
+        (run / "weights").mkdir(parents=True)
+        vae = finished / "weights" / "vae.safetensors"
+        (run / "weights" / "vae.safetensors").write_bytes(vae.read_bytes())
+    train(stage("ldm", straight), plan(20), straight, resume=False)
+    assert train(stage("ldm", stopped), plan(20, minutes=0), stopped, resume=False) == 10
+    assert train(stage("ldm", stopped), plan(20), stopped, resume=True) == 20
+    for name in ("unet", "text_encoder"):
+        one, _ = read_weights(straight / "weights" / name)
+        other, _ = read_weights(stopped / "weights" / name)
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_new_run_never_overwrites_a_saved_state(finished: Path) -> None:
+    with pytest.raises(InputError, match="add --resume"):
+        train(stage("vae", finished), plan(), finished, resume=False)
+
+
+def test_there_must_be_a_state_to_go_on_with(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="leave out --resume"):
+        train(stage("vae", tmp_path), plan(), tmp_path, resume=True)
+
+
+def test_an_unknown_world_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="small"):
+        make_stage("vae", tmp_path, world="large", scenes=8, side=64, crop=64, seed=0)
+
+
+def test_the_learning_rate_warms_up_and_falls_to_a_hundredth() -> None:
+    schedule = Plan(steps=1000, batch=1, learning_rate=1.0, warmup=100)
+    assert schedule.rate_at(49) == pytest.approx(0.5)
+    assert schedule.rate_at(100) == pytest.approx(1.0)
+    assert schedule.rate_at(550) == pytest.approx(0.505)
+    assert schedule.rate_at(1000) == pytest.approx(0.01)
+
+
+def test_a_cache_holds_the_scenes_that_it_names(finished: Path) -> None:
+    from ldznet_core.world import draw_layout, render
+
+    cache = SceneCache(finished / "cache", "small", "train", 8, SIDE)
+    scene = render(draw_layout("small", "train", 5), SIDE)
+    assert (cache.images()[5] == scene.image).all()
+    assert (cache.labels()[5] == scene.labels).all()
+
+
+def test_two_processes_share_the_work(tmp_path: Path) -> None:
+    """The same command under a launcher; twice the samples, and one set of weights."""
+    words = [
+        "--world",
+        "small",
+        "--scenes",
+        "8",
+        "--side",
+        "64",
+        "--crop",
+        "64",
+        "--steps",
+        "10",
+        "--batch",
+        "2",
+    ]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
+    launch += ["--master_port=0", "--standalone", "-m", "ldznet_core", "train", "vae"]
+    done = subprocess.run(
+        [*launch, "--run", str(tmp_path), *words], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    _, metadata = read_weights(tmp_path / "weights" / "vae")
+    assert metadata["training"].startswith("vae: 10 steps, 40 samples")
