@@ -7,9 +7,11 @@ shards ``unet-1of2.safetensors`` and ``unet-2of2.safetensors``. Each file bears 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -57,7 +59,7 @@ def write_weights(
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
         for draft, names in zip(drafts, shards, strict=True):
-            draft.write_bytes(save({name: tensors[name] for name in names}, header))
+            draft.write_bytes(_serialise({name: tensors[name] for name in names}, header))
         for draft, file in zip(drafts, files, strict=True):
             os.replace(draft, file)
         for stale in set(_files_of(stem)) - set(files):
@@ -68,7 +70,8 @@ def write_weights(
         ) from error
     finally:
         for draft in drafts:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):
+                draft.unlink()
     return files
 
 
@@ -200,6 +203,21 @@ def _split(
         shards[-1].append(name)
         used += size
     return shards
+
+
+def _serialise(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """The bytes of a safetensors file, the same whenever its content is the same.
+
+    The library writes the metadata in a random order; here it is sorted. A header is an 8-byte
+    length and JSON, filled with blanks up to a multiple of 8; offsets count from its end.
+    """
+    data = save(tensors, dict(metadata))
+    end = 8 + int.from_bytes(data[:8], "little")
+    entries = json.loads(data[8:end])
+    entries["__metadata__"] = dict(sorted(metadata.items()))
+    header = json.dumps(entries, separators=(",", ":")).encode()
+    header = header.ljust(-(-len(header) // 8) * 8)
+    return len(header).to_bytes(8, "little") + header + data[end:]
 
 
 def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:

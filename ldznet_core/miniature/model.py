@@ -1,0 +1,249 @@
+"""The miniature as a whole: it paints, it inpaints, and it is a backbone for the segmenter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+from torch import Tensor
+
+from ..capture import Features
+from ..errors import InputError
+from ..noise import NoiseSchedule, seeded_noise
+from ..pictures import size_of, to_picture
+from ..probe import probe_features
+from ..unet import UNet
+from .networks import load_unet
+from .repaint import blend, latent_mask
+from .sampling import Guidance, Repaint, sample
+from .text import TextEncoder, load_text_encoder, tokenize
+from .vae import STRIDE, decode, encode, load_vae
+
+WEIGHTS = Path(__file__).parent / "weights"
+"""The folder of the weights that come with the package."""
+
+_BEST_TIMESTEP = 400.0
+_MULTIPLE = 8 * STRIDE
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A picture that the miniature made, with what was seen on the way."""
+
+    image: Image.Image
+    latents: Tensor
+    """``(1, 4, h, w)``, clean."""
+    captured: tuple[Features, ...]
+    """The prompt's features at each timestep from 300 to 500 that sampling visited; maybe none."""
+
+    @property
+    def features(self) -> Features | None:
+        """Those captured nearest to t = 400, where heads were trained; None if there are none."""
+        return min(
+            self.captured, key=lambda each: abs(each.timestep - _BEST_TIMESTEP), default=None
+        )
+
+
+class Miniature:
+    """A latent diffusion model of the layout of Stable Diffusion 1.x; a `Backbone`.
+
+    Nothing is random but what a seed or generator says: the same call gives the same picture.
+    """
+
+    family = "miniature"
+    stride = STRIDE
+
+    def __init__(
+        self, vae: AutoencoderKL, text_encoder: TextEncoder, unet: UNet, *, image_side: int
+    ) -> None:
+        """Join the parts.
+
+        Args:
+            vae: Between pictures and latents.
+            text_encoder: From phrases to context.
+            unet: Predicts the noise in latents.
+            image_side: Side in pixels of the pictures that it was trained on.
+        """
+        self.vae, self.text_encoder, self.unet = vae, text_encoder, unet
+        self.image_side = image_side
+        self.schedule = NoiseSchedule()
+
+    @property
+    def device(self) -> torch.device:
+        """Where its networks are."""
+        return next(self.unet.parameters()).device
+
+    @torch.inference_mode()
+    def encode_image(self, image: Image.Image) -> Tensor:
+        """Clean latents ``(1, 4, H/8, W/8)`` of an RGB picture: the posterior's mode.
+
+        Raises:
+            InputError: A side is no multiple of 8.
+        """
+        pixels = np.asarray(to_picture(image))
+        if pixels.shape[0] % STRIDE or pixels.shape[1] % STRIDE:
+            raise InputError(
+                f"expected a picture with sides in multiples of {STRIDE}, got "
+                f"{image.width}x{image.height}: resize or pad it"
+            )
+        batch = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].to(self.device)
+        return encode(self.vae, batch.float() / 127.5 - 1)
+
+    @torch.inference_mode()
+    def decode_image(self, latents: Tensor) -> Image.Image:
+        """The RGB picture of latents ``(1, 4, h, w)``, 8h x 8w pixels."""
+        if latents.ndim != 4 or len(latents) != 1 or latents.shape[1] != 4:
+            raise InputError(
+                f"expected the latents of one picture, (1, 4, h, w), got {tuple(latents.shape)}: "
+                "decode pictures one by one"
+            )
+        pixels = (decode(self.vae, latents.to(self.device)) + 1) * 127.5
+        return Image.fromarray(pixels[0].permute(1, 2, 0).round().to(torch.uint8).cpu().numpy())
+
+    @torch.inference_mode()
+    def encode_text(self, phrases: Sequence[str]) -> Tensor:
+        """Text features ``(P, 77, D)``.
+
+        Raises:
+            InputError: A phrase has more than 77 tokens.
+        """
+        context: Tensor = self.text_encoder(tokenize(phrases).to(self.device))
+        return context
+
+    @torch.inference_mode()
+    def probe(
+        self,
+        latents: Tensor,
+        phrases: Sequence[str],
+        t: float = _BEST_TIMESTEP,
+        generator: torch.Generator | None = None,
+    ) -> Features:
+        """Features of clean latents ``(1, 4, h, w)`` under noise, a row per phrase."""
+        context = self.encode_text(phrases)
+        return probe_features(
+            self.unet, latents.to(self.device), context, self.schedule, t=t, generator=generator
+        )
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        prompt: str,
+        seed: int = 0,
+        steps: int = 20,
+        *,
+        negative_prompt: str = "",
+        guidance: float = 4.0,
+        size: tuple[int, int] | None = None,
+        captures: bool = True,
+        on_step: Callable[[int], None] | None = None,
+    ) -> Generation:
+        """A picture of a prompt, and its features.
+
+        Args:
+            prompt: What to paint.
+            seed: Of the noise that the picture is made from.
+            steps: UNet passes, at least 1.
+            negative_prompt: What to keep away from.
+            guidance: How strictly the prompt is followed; 1 is plain sampling.
+            size: (height, width) in multiples of 64 pixels; None is the size it was trained on.
+            captures: Whether to keep features; the picture is the same either way, bit for bit.
+            on_step: Told the number of steps done.
+
+        Raises:
+            InputError: An argument is out of its range.
+        """
+        height, width = size or (self.image_side, self.image_side)
+        _check_sampling(steps, guidance, (height, width))
+        noise = seeded_noise((1, 4, height // STRIDE, width // STRIDE), seed, device=self.device)
+        latents, captured = sample(
+            self.unet,
+            noise,
+            self._guidance(prompt, negative_prompt, guidance),
+            steps,
+            captures=captures,
+            on_step=on_step,
+        )
+        return Generation(self.decode_image(latents), latents, tuple(captured))
+
+    @torch.inference_mode()
+    def inpaint(
+        self,
+        image: Image.Image,
+        mask: Image.Image | Tensor,
+        prompt: str,
+        seed: int = 0,
+        steps: int = 20,
+        *,
+        negative_prompt: str = "",
+        guidance: float = 4.0,
+        on_step: Callable[[int], None] | None = None,
+    ) -> Image.Image:
+        """The picture with the masked part painted anew; pixels far outside stay as they are.
+
+        Args:
+            image: RGB, with sides in multiples of 64 pixels.
+            mask: "L" or ``(H, W)`` in [0, 1], of the image's size; white, or 1, is painted anew.
+            prompt: What the whole picture shall show.
+            seed: Of the noise.
+            steps: UNet passes, at least 1.
+            negative_prompt: What to keep away from.
+            guidance: As in `generate`.
+            on_step: Told the number of steps done.
+
+        Raises:
+            InputError: An argument is out of its range, or the mask does not fit the picture.
+        """
+        picture = to_picture(image)
+        height, width = size_of(picture)
+        _check_sampling(steps, guidance, (height, width))
+        inside = latent_mask(mask, (height, width), STRIDE).to(self.device)
+        latents = self.encode_image(picture)
+        noise = seeded_noise(latents.shape, seed, device=self.device)
+        painted, _ = sample(
+            self.unet,
+            noise,
+            self._guidance(prompt, negative_prompt, guidance),
+            steps,
+            repaint=Repaint(latents, inside),
+            on_step=on_step,
+        )
+        return blend(picture, self.decode_image(painted), mask)
+
+    def _guidance(self, prompt: str, negative_prompt: str, scale: float) -> Guidance:
+        context = self.encode_text([prompt, negative_prompt])
+        return Guidance(context[:1], context[1:], scale)
+
+
+def load_miniature(
+    device: str | torch.device = "cpu", *, folder: str | Path | None = None
+) -> Miniature:
+    """The miniature that comes with the package, or another of its kind from a folder.
+
+    Raises:
+        CheckpointError: Weights are missing or damaged.
+    """
+    source = Path(folder) if folder is not None else WEIGHTS
+    vae = load_vae(source / "vae")
+    return Miniature(
+        vae.to(device),
+        load_text_encoder(source / "text_encoder").to(device),
+        load_unet(source / "unet").to(device),
+        image_side=vae.config.sample_size,
+    )
+
+
+def _check_sampling(steps: int, guidance: float, size: tuple[int, int]) -> None:
+    if not 1 <= steps <= 1000:
+        raise InputError(f"expected 1 to 1000 steps, got {steps}: 20 will do")
+    if not 0 < guidance < 100:
+        raise InputError(f"expected a guidance above 0 and below 100, got {guidance}: 4 will do")
+    if min(size) < _MULTIPLE or any(side % _MULTIPLE for side in size):
+        raise InputError(
+            f"expected sides in multiples of {_MULTIPLE} pixels, got {size[1]}x{size[0]}: "
+            "resize the picture or choose another size"
+        )

@@ -1,0 +1,116 @@
+"""The miniature's text encoder: a small CLIP that knows the words of its world.
+
+It reads CLIP's own tokens, so every host's tokenizer fits it, but keeps an embedding row only for
+the tokens of its world; all other tokens share the last row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from ..errors import InputError
+from ..weights import read_weights, write_weights
+
+TOKENS = 77
+"""Tokens of a text, its start, end and padding included."""
+
+_TOKENIZER = Path(__file__).parent.parent / "tokenizer"
+_VOCABULARY_SIZE = 49408
+_END = 49407
+_CONFIG_KEY = "text_encoder"
+_ROWS_KEY = "token_ids"
+
+
+@cache
+def tokenizer() -> CLIPTokenizer:
+    """CLIP's tokenizer, from the files in this package."""
+    return CLIPTokenizer.from_pretrained(str(_TOKENIZER))
+
+
+def tokenize(texts: Sequence[str]) -> Tensor:
+    """``(B, 77)`` token ids, padded with the end token.
+
+    Raises:
+        InputError: a text has more than 77 tokens.
+    """
+    ids = [_tokenize_one(text) for text in texts]
+    return torch.tensor(ids, dtype=torch.long).reshape(len(ids), TOKENS)
+
+
+def _tokenize_one(text: str) -> list[int]:
+    ids = list(tokenizer()(text)["input_ids"])
+    if len(ids) > TOKENS:
+        raise InputError(
+            f"expected a text of at most {TOKENS - 2} tokens, got {len(ids) - 2} in "
+            f'"{text[:40]}...": shorten it'
+        )
+    return ids + [_END] * (TOKENS - len(ids))
+
+
+class TextEncoder(nn.Module):
+    """A CLIP text transformer over the tokens of a world."""
+
+    rows: Tensor
+
+    def __init__(self, token_ids: Sequence[int], width: int = 128, layers: int = 4) -> None:
+        """Build it with fresh weights.
+
+        Args:
+            token_ids: the tokens that have an embedding of their own; start and end among them.
+            width: channels of the context; a multiple of 32, the width of an attention head.
+            layers: transformer layers.
+        """
+        super().__init__()
+        self.width, self.layers = width, layers
+        self.clip = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(token_ids) + 1,
+                hidden_size=width,
+                intermediate_size=4 * width,
+                num_hidden_layers=layers,
+                num_attention_heads=width // 32,
+                max_position_embeddings=TOKENS,
+                hidden_act="quick_gelu",
+                bos_token_id=0,
+                eos_token_id=1,
+                pad_token_id=1,
+            )
+        )
+        rows = torch.full((_VOCABULARY_SIZE,), len(token_ids))
+        rows[list(token_ids)] = torch.arange(len(token_ids))
+        self.register_buffer("rows", rows, persistent=False)
+        self.token_ids = tuple(token_ids)
+
+    def forward(self, token_ids: Tensor) -> Tensor:
+        """``(B, 77)`` CLIP token ids as context ``(B, 77, width)``, after the last norm."""
+        context: Tensor = self.clip(input_ids=self.rows[token_ids]).last_hidden_state
+        return context
+
+
+def tokens_of(words: Iterable[str]) -> tuple[int, ...]:
+    """The token ids that any text of these words is made of; start and end among them."""
+    return tuple(sorted({token for word in words for token in tokenizer()(word)["input_ids"]}))
+
+
+def save_text_encoder(encoder: TextEncoder, path: Path, provenance: str) -> None:
+    """Write the encoder in half precision, with the ids of its embedding rows."""
+    config = {"width": encoder.width, "layers": encoder.layers}
+    state = {name: value.half() for name, value in encoder.clip.state_dict().items()}
+    state[_ROWS_KEY] = torch.tensor(encoder.token_ids)
+    write_weights(state, path, {_CONFIG_KEY: json.dumps(config), "training": provenance})
+
+
+def load_text_encoder(path: Path) -> TextEncoder:
+    """The encoder of a file that `save_text_encoder` wrote, in float32 and eval mode."""
+    state, metadata = read_weights(path)
+    token_ids = state.pop(_ROWS_KEY).tolist()
+    encoder = TextEncoder(token_ids, **json.loads(metadata[_CONFIG_KEY]))
+    encoder.clip.load_state_dict({name: value.float() for name, value in state.items()})
+    return encoder.eval().requires_grad_(False)

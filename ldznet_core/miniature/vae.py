@@ -1,0 +1,70 @@
+"""The miniature's VAE: diffusers' AutoencoderKL, small, with latents scaled to a deviation of 1."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from ..weights import read_weights, write_weights
+
+STRIDE = 8
+"""Pixels of a picture along one side of a latent."""
+
+_CONFIG_KEY = "vae"
+
+
+def build_vae(channels: tuple[int, ...], image_side: int) -> AutoencoderKL:
+    """A fresh VAE for square pictures, with channels by level; each is a multiple of 32."""
+    levels = len(channels)
+    return AutoencoderKL(
+        block_out_channels=channels,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        layers_per_block=1,
+        latent_channels=4,
+        sample_size=image_side,
+        scaling_factor=1.0,
+    )
+
+
+def save_vae(vae: AutoencoderKL, path: Path, provenance: str) -> None:
+    """Write the VAE in half precision; its scaling factor goes with it."""
+    config = {
+        "channels": list(vae.config.block_out_channels),
+        "image_side": vae.config.sample_size,
+        "scaling_factor": vae.config.scaling_factor,
+    }
+    metadata = {_CONFIG_KEY: json.dumps(config), "training": provenance}
+    write_weights({name: value.half() for name, value in vae.state_dict().items()}, path, metadata)
+
+
+def load_vae(path: Path) -> AutoencoderKL:
+    """The VAE of a file that `save_vae` wrote, in float32 and eval mode."""
+    state, metadata = read_weights(path)
+    config = json.loads(metadata[_CONFIG_KEY])
+    vae = build_vae(tuple(config["channels"]), config.get("image_side", 128))
+    vae.register_to_config(scaling_factor=config["scaling_factor"])
+    vae.load_state_dict({name: value.float() for name, value in state.items()})
+    return vae.eval().requires_grad_(False)
+
+
+def encode(vae: AutoencoderKL, images: Tensor) -> Tensor:
+    """``(B, 3, H, W)`` RGB in [-1, 1] as the posterior's mode, scaled: ``(B, 4, H/8, W/8)``."""
+    latents: Tensor = vae.encode(images).latent_dist.mode() * vae.config.scaling_factor
+    return latents
+
+
+def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+    """Scaled latents ``(B, 4, h, w)`` as ``(B, 3, 8h, 8w)`` RGB in [-1, 1]."""
+    images: Tensor = vae.decode(latents / vae.config.scaling_factor).sample
+    return images.clamp(-1, 1)
+
+
+@torch.inference_mode()
+def measure_scale(vae: AutoencoderKL, images: Tensor) -> float:
+    """The factor that brings the latents of ``(B, 3, H, W)`` pictures to a deviation of 1."""
+    return 1.0 / float(vae.encode(images).latent_dist.mode().std())
