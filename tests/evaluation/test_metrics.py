@@ -1,0 +1,58 @@
+"""Figures against literal pixels and an independent library."""
+
+import numpy as np
+import pytest
+
+from ldznet_core.evaluation.calibration import part
+from ldznet_core.evaluation.metrics import cumulative_iou, mean_iou, overlap, rate
+
+
+def masks(*rows: str) -> np.ndarray:
+    return np.array([[pixel == "#" for pixel in row] for row in rows])
+
+
+def test_overlap_counts_pixels() -> None:
+    found = overlap(masks("##..", "##.."), masks(".##.", ".##."))
+    assert (found.shared, found.either, found.iou) == (2, 6, 2 / 6)
+
+
+def test_two_empty_masks_agree() -> None:
+    assert overlap(masks("..", ".."), masks("..", "..")).iou == 1.0
+
+
+def test_mean_and_cumulative_iou_differ_by_what_they_weigh() -> None:
+    overlaps = [
+        overlap(masks("#...", "...."), masks("#...", "....")),
+        overlap(masks("####", "####"), masks("....", "####")),
+    ]
+    assert mean_iou(overlaps) == pytest.approx((1 + 0.5) / 2)
+    assert cumulative_iou(overlaps) == pytest.approx(5 / 9)
+
+
+def test_iou_agrees_with_torchmetrics() -> None:
+    functional = pytest.importorskip(
+        "torchmetrics.functional", reason="torchmetrics is not installed"
+    )
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    one, other = torch.rand((2, 40, 30), generator=generator) > 0.6
+    expected = functional.jaccard_index(one.int(), other.int(), task="binary")
+    assert overlap(one.numpy(), other.numpy()).iou == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_nothing_measured_is_no_number() -> None:
+    assert np.isnan(mean_iou([]))
+    assert np.isnan(cumulative_iou([]))
+    assert np.isnan(rate([]))
+
+
+def test_the_parting_score_lies_between_what_is_there_and_what_is_not() -> None:
+    assert 0.4 < part([0.9, 0.8, 0.7], [0.1, 0.4, 0.2]) < 0.7
+
+
+def test_the_parting_score_gives_up_the_fewest_shares() -> None:
+    """One outlier among many absent phrases is given up; a present one of two is not."""
+    present, absent = [0.6, 0.9], [0.1] * 9 + [0.95]
+    cut = part(present, absent)
+    assert 0.1 < cut < 0.6
