@@ -1,0 +1,72 @@
+"""The command line ``ldznet``: each command is a module with its options and its ``run``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from ..errors import LDZNetError
+from .options import UsageError, parse
+
+COMMANDS = {
+    "demo": "paint a picture, mask what phrases name, and inpaint one of the masks",
+    "segment": "mask what phrases name in pictures",
+    "info": "describe a head or another weights file",
+    "train": "train the miniature, stage by stage",
+    "evaluate": "measure the miniature and its head on held-out scenes",
+    "bench": "measure what capture costs, in pairs of runs",
+}
+"""Every command and what it does, in the order of the help."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: The words of the command line; None means the process's own.
+
+    Returns:
+        The exit status: 0 on success, 2 on bad input with one line on stderr, 130 on interrupt.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(words)
+    except (UsageError, LDZNetError, OSError) as error:
+        message = " ".join(str(error).split())
+        print(f"ldznet: error: {message}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if words else 2
+    name, rest = words[0], words[1:]
+    if name not in COMMANDS:
+        raise UsageError(
+            f"expected a command of {', '.join(COMMANDS)}, got {name!r}: see `ldznet --help`"
+        )
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded at run time
+    command = import_module(f".{name}", __name__)
+    wants_json = "--json" in rest
+    options = parse(name, COMMANDS[name], command.Options, [w for w in rest if w != "--json"])
+    if options is None:
+        return 0
+    report = command.run(options)
+    print(json.dumps(report, indent=2) if wants_json else command.describe(report))
+    return 0
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    listed = "\n".join(f"  {name:<{width}}  {what}" for name, what in COMMANDS.items())
+    return (
+        "usage: ldznet COMMAND [options]\n\nMasks from words, read out of the diffusion model that "
+        f"paints the picture.\n\n{listed}\n\n`ldznet COMMAND --help` lists a command's options; "
+        "--json makes any report machine-readable."
+    )

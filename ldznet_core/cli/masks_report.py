@@ -1,0 +1,64 @@
+"""What is written and said of a segmentation, by every command that makes one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict
+
+from ..overlay import mask_image
+from ..segmentation import Segmentation
+
+
+class PhraseReport(TypedDict):
+    """One phrase of ``report.json``."""
+
+    phrase: str
+    score: float
+    found: bool
+    area: float  # share of the picture's pixels
+    mask: str  # file name
+
+
+def write_masks(segmentation: Segmentation, folder: Path) -> list[PhraseReport]:
+    """Write ``mask-<phrase>.png`` for each phrase (8 bits, 255 inside) and say what it holds."""
+    reports: list[PhraseReport] = []
+    names = _file_names(segmentation.phrases)
+    for index, (phrase, name) in enumerate(zip(segmentation.phrases, names, strict=True)):
+        mask_image(segmentation, index).save(folder / name)
+        reports.append(
+            {
+                "phrase": phrase,
+                "score": round(segmentation.scores[index], 4),
+                "found": segmentation.found[index],
+                "area": round(float(segmentation.masks[index].mean()), 4),
+                "mask": name,
+            }
+        )
+    return reports
+
+
+def table(reports: Sequence[PhraseReport]) -> str:
+    """The reports as lines of text."""
+    width = max([len("phrase"), *(len(each["phrase"]) for each in reports)])
+    lines = [f"{'phrase':<{width}}  found  score   area  mask"]
+    for each in reports:
+        found = "yes" if each["found"] else "no"
+        lines.append(
+            f"{each['phrase']:<{width}}  {found:<5}  {each['score']:5.2f}  "
+            f"{each['area']:5.1%}  {each['mask']}"
+        )
+    return "\n".join(lines)
+
+
+def _file_names(phrases: Sequence[str]) -> list[str]:
+    """A file name for each phrase, safe on every system and no two alike."""
+    names: list[str] = []
+    for phrase in phrases:
+        stem = "mask-" + (re.sub(r"[^\w]+", "-", phrase.lower()).strip("-")[:60] or "phrase")
+        number = 1
+        while (name := f"{stem}{f'-{number}' if number > 1 else ''}.png") in names:
+            number += 1
+        names.append(name)
+    return names

@@ -1,0 +1,38 @@
+"""Results that appear all together, or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import InputError
+
+
+@contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """A folder to write into, whose files move to ``out`` once the block has ended well.
+
+    An error leaves ``out`` as it was, and does not make it.
+
+    Raises:
+        InputError: ``out`` is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"expected a folder for the results, got the file {out}: name another")
+    nearest = next(parent for parent in out.absolute().parents if parent.is_dir())
+    draft = Path(tempfile.mkdtemp(prefix=".ldznet-", dir=nearest))
+    try:
+        yield draft
+        for path in sorted(draft.rglob("*")):
+            target = out / path.relative_to(draft)
+            if path.is_dir():
+                target.mkdir(parents=True, exist_ok=True)
+            else:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(path, target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

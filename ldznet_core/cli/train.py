@@ -1,0 +1,84 @@
+"""``ldznet train``: the miniature's three stages, each in as many runs as it takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ..errors import InputError
+from .options import option
+
+if TYPE_CHECKING:
+    from ..training.loop import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The flags of the command."""
+
+    stage: Literal["vae", "ldm", "head"] = option("vae", "what is trained", positional=True)
+    run: Path = option(Path("runs/miniature"), "folder of states, logs, samples and weights")
+    world: str = option("small", "the world's name")
+    scenes: int = option(20000, "scenes to train on, rendered once")
+    side: int = option(128, "side of the scenes in pixels, a multiple of 64")
+    steps: int = option(6000, "optimiser steps of the whole training, over all its runs")
+    batch: int = option(16, "samples a step and process")
+    learning_rate: float = option(5e-4, "peak of the cosine schedule")
+    warmup: int = option(200, "steps until that peak")
+    average: float = option(0.998, "decay of the weights' moving average, 0 to 1")
+    budget_minutes: float = option(10.0, "wall-clock minutes after which this run saves and stops")
+    sample_minutes: float = option(8.0, "minutes between saving points with sample sheets")
+    precision: Literal["no", "bf16", "fp16"] = option("no", "mixed precision of the passes")
+    workers: int = option(0, "processes that make batches beside the training one")
+    seed: int = option(0, "of weights, batches and noise")
+    crop: int = option(128, "vae: side of the crops in pixels, a multiple of 64")
+    resume: bool = option(False, "go on from the run's saved state")
+
+
+def run(options: Options) -> dict[str, object]:
+    """Train until the steps or the minutes are used up."""
+    try:
+        from ..training import make_stage, train
+        from ..training.loop import Plan
+    except ImportError as error:
+        raise InputError(
+            f"training needs the packages of the extra `train`, {error.name} is missing: "
+            "pip install 'ldznet[train]'"
+        ) from error
+    plan = Plan(
+        steps=options.steps,
+        batch=options.batch,
+        learning_rate=options.learning_rate,
+        warmup=options.warmup,
+        average=options.average,
+        budget_minutes=options.budget_minutes,
+        precision=options.precision,
+        workers=options.workers,
+        seed=options.seed,
+        sample_minutes=options.sample_minutes,
+    )
+    stage: Stage = make_stage(
+        options.stage,
+        options.run,
+        world=options.world,
+        scenes=options.scenes,
+        side=options.side,
+        crop=options.crop,
+        seed=options.seed,
+    )
+    done = train(stage, plan, options.run, resume=options.resume)
+    return {
+        "stage": options.stage,
+        "steps": done,
+        "of": options.steps,
+        "weights": str(options.run / "weights"),
+    }
+
+
+def describe(report: dict[str, object]) -> str:
+    """The report as a line."""
+    return (
+        f"{report['stage']}: {report['steps']} of {report['of']} steps are done; "
+        f"weights are in {report['weights']}"
+    )

@@ -1,0 +1,61 @@
+"""Masks shown over their picture, each in a colour of its own with its phrase and score."""
+
+from __future__ import annotations
+
+import colorsys
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_LINE = 16
+_STRENGTH = 0.55
+_SWATCH = 10
+
+
+def mask_image(segmentation: Segmentation, index: int) -> Image:
+    """The mask of one phrase as an "L" picture: 255 is inside."""
+    from PIL import Image
+
+    pixels = (segmentation.masks[index] * 255).round().cpu().numpy().astype(np.uint8)
+    return Image.fromarray(pixels)
+
+
+def overlay(picture: Image, segmentation: Segmentation, smallest_side: int = 384) -> Image:
+    """The RGB picture under its masks, with a legend below; small pictures are enlarged.
+
+    Args:
+        picture: RGB, of the masks' size.
+        segmentation: Its masks.
+        smallest_side: Pixels that a side has at least; whole factors only.
+    """
+    from PIL import Image, ImageDraw
+
+    scale = max(1, -(-smallest_side // min(picture.size)))
+    size = (picture.width * scale, picture.height * scale)
+    legend = _LINE * len(segmentation.phrases) + 4
+    canvas = Image.new("RGB", (size[0], size[1] + legend), "white")
+    shown = picture.resize(size, Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(canvas)
+    for index, phrase in enumerate(segmentation.phrases):
+        colour = _colour(index)
+        inside = mask_image(segmentation, index).resize(size, Image.Resampling.BILINEAR)
+        tint = inside.point([round(value * _STRENGTH) for value in range(256)])
+        shown.paste(colour, (0, 0), tint)
+        top = size[1] + 4 + index * _LINE
+        draw.rectangle((4, top, 4 + _SWATCH, top + _SWATCH), fill=colour)
+        verdict = "found" if segmentation.found[index] else "not there"
+        line = f"{phrase}: {verdict}, score {segmentation.scores[index]:.2f}"
+        draw.text((20, top - 1), line.encode("latin-1", "replace").decode("latin-1"), fill="black")
+    canvas.paste(shown, (0, 0))
+    return canvas
+
+
+def _colour(index: int) -> tuple[int, int, int]:
+    """Well-told-apart hues, by the golden ratio."""
+    red, green, blue = colorsys.hsv_to_rgb((0.95 + index * 0.618034) % 1, 0.85, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)

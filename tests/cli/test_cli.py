@@ -1,0 +1,204 @@
+"""The command line as users meet it: files, exit statuses and single sentences."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("diffusers", reason="the command line needs the extra `cli`")
+
+from ldznet_core.cli import COMMANDS, main
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A real scene, of a size that no network likes."""
+    from ldznet_core.world import draw_layout, render
+
+    path = tmp_path / "scene.png"
+    Image.fromarray(render(draw_layout("small", "iid", 3), 128).image).crop((0, 0, 121, 99)).save(
+        path
+    )
+    return path
+
+
+class TestDemo:
+    @pytest.fixture(scope="class")
+    def out(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        out = tmp_path_factory.mktemp("demo") / "new" / "folder"
+        assert main(["demo", "--out", str(out), "--steps", "10"]) == 0
+        return out
+
+    def test_it_writes_every_picture_and_the_report(self, out: Path) -> None:
+        report = json.loads((out / "report.json").read_text("utf-8"))
+        masks = {phrase["mask"] for phrase in report["phrases"]}
+        expected = {"image.png", "overlay.png", "inpainted.png", "report.json"} | masks
+        assert {path.name for path in out.iterdir()} == expected
+        assert report["captured_timesteps"] == [499, 399]
+        assert report["source"] == "sampling"
+        assert report["same_picture_with_capture"] is True
+        assert all(seconds > 0 for seconds in report["seconds"].values())
+
+    def test_masks_are_8_bit_of_the_size_of_the_picture(self, out: Path) -> None:
+        report = json.loads((out / "report.json").read_text("utf-8"))
+        size = Image.open(out / "image.png").size
+        for phrase in report["phrases"]:
+            mask = Image.open(out / phrase["mask"])
+            assert (mask.mode, mask.size) == ("L", size)
+            area = np.asarray(mask).mean() / 255
+            assert area == pytest.approx(phrase["area"], abs=1e-3)
+            assert phrase["found"] == (area > 0)
+
+    def test_few_steps_pass_the_window_by_and_a_probe_stands_in(self, tmp_path: Path) -> None:
+        assert main(["demo", "--out", str(tmp_path), "--steps", "1", "--phrase", "owl"]) == 0
+        report = json.loads((tmp_path / "report.json").read_text("utf-8"))
+        assert (report["source"], report["captured_timesteps"]) == ("probe", [])
+
+
+class TestSegment:
+    def test_a_picture_of_any_size_gets_masks_of_its_size(
+        self, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        out = tmp_path / "masks"
+        words = ["segment", str(picture), "--phrase", "sky", "--phrase", "Red Car!", "--json"]
+        assert main([*words, "--out", str(out)]) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert report == json.loads((out / "report.json").read_text("utf-8"))
+        names = [phrase["mask"] for phrase in report["pictures"][0]["phrases"]]
+        assert names == ["mask-sky.png", "mask-red-car.png"]
+        assert all(Image.open(out / name).size == (121, 99) for name in names)
+
+    def test_many_pictures_have_a_folder_each(self, picture: Path, tmp_path: Path) -> None:
+        twin = tmp_path / "other" / "scene.png"
+        twin.parent.mkdir()
+        twin.write_bytes(picture.read_bytes())
+        out = tmp_path / "masks"
+        words = ["segment", str(picture), str(twin), "--phrase", "owl", "--out", str(out)]
+        assert main(words) == 0
+        assert (out / "scene" / "mask-owl.png").read_bytes() == (
+            out / "scene-2" / "mask-owl.png"
+        ).read_bytes()
+
+
+BAD_WORDS = {
+    "no such command": (["paint"], "expected a command"),
+    "no such flag": (["demo", "--colour", "red"], "--colour"),
+    "a word for a number": (["demo", "--seed", "one"], "--seed"),
+    "an empty prompt": (["demo", "--prompt", " "], "empty one"),
+    "an empty phrase": (["demo", "--phrase", ""], "empty one"),
+    "no steps": (["demo", "--steps", "0"], "1 to 1000 steps"),
+    "a threshold of 2": (["demo", "--threshold", "2", "--steps", "1"], "between 0 and 1"),
+    "a long phrase": (["demo", "--phrase", "owl " * 80, "--steps", "1"], "77 tokens"),
+    "a long prompt": (["demo", "--prompt", "owl " * 80], "tokens"),
+    "no such model": (["demo", "--model", "sd15.safetensors"], "miniature"),
+    "no such head": (["demo", "--head", "gone.safetensors"], "expected weights at"),
+    "a pickled head": (["demo", "--head", "LDZNet.ckpt"], "ldznet convert"),
+    "no such weights": (["info", "gone"], "found none"),
+    "no picture": (["segment", "--phrase", "owl", "--out", "x"], "IMAGE"),
+    "no scenes": (["evaluate", "--count", "0"], "at least one"),
+    "a side of 100": (["train", "vae", "--side", "100"], "multiples of 64"),
+    "nothing to resume": (["train", "vae", "--scenes", "4", "--resume"], "leave out --resume"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_WORDS)
+def test_bad_words_end_in_one_sentence_and_leave_nothing(
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words, message = BAD_WORDS[name]
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    last = captured.err.strip().splitlines()[-1]
+    assert last.startswith("ldznet: error: ")
+    assert message in last
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+    assert not list(tmp_path.rglob("*.png"))
+    assert not (tmp_path / "ldznet-demo").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"no picture", "text.png"),
+        (b"", "empty.jpg"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "cut.png"),
+    ],
+)
+def test_a_damaged_picture_is_refused_before_any_work(
+    content: bytes, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / name, tmp_path / "out"
+    path.write_bytes(content)
+    assert main(["segment", str(path), "--phrase", "owl", "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("ldznet: error: ")
+    assert len(error.strip().splitlines()) == 1
+    assert not out.exists()
+
+
+def test_one_bad_picture_of_several_writes_none(
+    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = ["segment", str(picture), str(tmp_path / "gone.png"), "--phrase", "owl"]
+    assert main([*words, "--out", str(out)]) == 2
+    assert "gone.png" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_file_where_the_folder_should_be_is_kept(
+    picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = picture.read_bytes()
+    assert main(["segment", str(picture), "--phrase", "owl", "--out", str(picture)]) == 2
+    assert "expected a folder" in capsys.readouterr().err
+    assert picture.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: ldznet {command}")
+    assert "--json" in text
+
+
+def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(command in text for command in COMMANDS)
+
+
+def test_info_describes_the_head_of_the_miniature(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "miniature", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["head"]["kind"] == "ldznet"
+    assert report["head"]["taps"] == [6, 7, 8, 9, 10]
+    assert 0 < report["head"]["presence_threshold"] < 1
+
+
+def test_capture_costs_are_measured_in_pairs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--pairs", "2", "--steps", "3", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["same_latents"] is True
+    assert report["ratio"] > 0
+
+
+def test_evaluation_measures_masks_and_the_vae(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "figures.json"
+    words = ["evaluate", "--what", "masks", "--count", "2", "--out", str(out), "--json"]
+    assert main(words) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures == json.loads(out.read_text("utf-8"))
+    assert set(figures) == {"masks of iid"}
+    assert main(["evaluate", "--what", "vae", "--count", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["vae"]["psnr_db"] > 20
