@@ -1,7 +1,6 @@
-"""Weights on disk: safetensors in shards that a git forge takes, replaced as a whole or not at all.
+"""Weights on disk: safetensors in shards that a git forge takes, each with the metadata.
 
-A set of weights is called by its stem: ``weights/unet`` is the file ``unet.safetensors``, or the
-shards ``unet-1of2.safetensors`` and ``unet-2of2.safetensors``. Each file bears the metadata.
+A set of weights is replaced as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,12 +18,20 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .errors import CheckpointError
+from .shards import files_of, find_files, shard_file, stem_of
+
+__all__ = [
+    "SHARD_BYTES",
+    "find_files",
+    "read_id",
+    "read_metadata",
+    "read_weights",
+    "write_weights",
+]
 
 SHARD_BYTES = 15 * 2**20
 """The largest weights file that the repository takes."""
 
-_SUFFIX = ".safetensors"
-_SHARD = re.compile(r"-(\d+)of(\d+)$")
 _SET_ID = "weights_id"
 _HEADER_BYTES_PER_TENSOR = 160  # name apart: dtype, shape, offsets and the JSON around them
 
@@ -50,11 +56,11 @@ def write_weights(
     Raises:
         CheckpointError: The files cannot be written.
     """
-    stem = _stem(path)
+    stem = stem_of(path)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
     header = {**metadata, _SET_ID: _digest(tensors, metadata)}
     shards = _split(tensors, header, max_shard_bytes)
-    files = [_shard_file(stem, number, len(shards)) for number in range(1, len(shards) + 1)]
+    files = [shard_file(stem, number, len(shards)) for number in range(1, len(shards) + 1)]
     drafts = [file.with_name(f".{file.name}.{os.getpid()}.tmp") for file in files]
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +68,7 @@ def write_weights(
             draft.write_bytes(_serialise({name: tensors[name] for name in names}, header))
         for draft, file in zip(drafts, files, strict=True):
             os.replace(draft, file)
-        for stale in set(_files_of(stem)) - set(files):
+        for stale in set(files_of(stem)) - set(files):
             stale.unlink()
     except OSError as error:
         raise CheckpointError(
@@ -128,64 +134,6 @@ def read_id(path: str | os.PathLike[str]) -> str:
             return str((opened.metadata() or {}).get(_SET_ID, ""))
     except (OSError, SafetensorError) as error:
         raise _unreadable(file, error) from error
-
-
-def find_files(path: str | os.PathLike[str]) -> list[Path]:
-    """The files of a set of weights in the order of their numbers.
-
-    Args:
-        path: The stem, with or without ``.safetensors``, or any one of the shards.
-
-    Raises:
-        CheckpointError: There is none, a shard is missing, or files of several sets lie there.
-    """
-    if Path(path).suffix in {".ckpt", ".pt", ".pth", ".bin"}:
-        raise CheckpointError(
-            f"expected a {_SUFFIX} file, got the pickle {path}: run `ldznet convert` on it first"
-        )
-    stem = _stem(path)
-    found = _files_of(stem)
-    if not found:
-        raise CheckpointError(
-            f"expected weights at {stem}{_SUFFIX} or in its shards, found none: check the path"
-        )
-    count = _shard_count(found[-1])
-    expected = [_shard_file(stem, number, count) for number in range(1, count + 1)]
-    if missing := [file.name for file in expected if file not in found]:
-        raise CheckpointError(
-            f"expected {count} shards of {stem}, {', '.join(missing)} missing: copy all of them"
-        )
-    if surplus := [file.name for file in found if file not in expected]:
-        raise CheckpointError(
-            f"expected one set of weights at {stem}, got {', '.join(surplus)} besides: "
-            "remove what is out of date"
-        )
-    return expected
-
-
-def _stem(path: str | os.PathLike[str]) -> Path:
-    given = Path(path)
-    if not given.name:
-        raise CheckpointError(f"expected the path of a weights file, got {str(path)!r}: name one")
-    return given.with_name(_SHARD.sub("", given.name.removesuffix(_SUFFIX)))
-
-
-def _shard_file(stem: Path, number: int, count: int) -> Path:
-    part = "" if count == 1 else f"-{number}of{count}"
-    return stem.with_name(f"{stem.name}{part}{_SUFFIX}")
-
-
-def _shard_count(file: Path) -> int:
-    match = _SHARD.search(file.name.removesuffix(_SUFFIX))
-    return int(match[2]) if match else 1
-
-
-def _files_of(stem: Path) -> list[Path]:
-    """Every file that bears the stem's name, of whatever number of shards."""
-    if not stem.parent.is_dir():
-        return []
-    candidates = (file for file in stem.parent.iterdir() if file.name.endswith(_SUFFIX))
-    return sorted(file for file in candidates if _stem(file) == stem and file.is_file())
 
 
 def _split(

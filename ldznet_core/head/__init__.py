@@ -1,0 +1,18 @@
+"""Heads: networks that turn latents, a phrase and the LDM's features into a mask."""
+
+from __future__ import annotations
+
+from .config import BlockSize, HeadConfig, block_sizes
+from .layers import AttentionPool, FeatureBlock, FeatureTransformer, mask_decoder
+from .ldznet import LDZNetHead
+
+__all__ = [
+    "AttentionPool",
+    "BlockSize",
+    "FeatureBlock",
+    "FeatureTransformer",
+    "HeadConfig",
+    "LDZNetHead",
+    "block_sizes",
+    "mask_decoder",
+]

@@ -1,0 +1,85 @@
+"""What a head is: everything that builds it, feeds it and reads it, as one frozen value."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ..errors import InputError
+from ..frames import STRIDE, padded_side
+from ..taps import BLOCKS
+from ..unet import UNetConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadConfig:
+    """The description of a head, saved beside its weights."""
+
+    family: str
+    """The LDM whose latents, text and features it understands: "sd1", "miniature", ..."""
+    unet: UNetConfig
+    """Sizes of the head's own UNet: those of the LDM, but for a single output channel."""
+    kind: str = "ldznet"
+    taps: tuple[int, ...] = BLOCKS
+    """Numbers of the blocks whose features it reads; none makes it the paper's plain ZNet."""
+    image_side: int = 384
+    """Side in pixels of the square pictures it was trained on."""
+    timestep: float = 400.0
+    """Where on the noise schedule a probe takes the features, 0 to 999."""
+    template: str = "{}"
+    """What a phrase is put into before it is encoded."""
+    mask_threshold: float = 0.5
+    """Probability above which a pixel belongs to the mask, calibrated on held-out scenes."""
+    presence_threshold: float = 0.5
+    """Score from which a thing counts as found, calibrated on held-out scenes."""
+    training: str = ""
+    """Where the weights come from, in words: data, steps, seeds, commit."""
+
+    def __post_init__(self) -> None:
+        """Refuse values from which no head can be built.
+
+        Raises:
+            InputError: One of them is out of its range.
+        """
+        unknown = sorted(set(self.taps) - set(block_sizes(self.unet)))
+        _require(self.kind == "ldznet", "kind 'ldznet'", repr(self.kind))
+        _require(self.unet.out_channels == 1, "one output channel", str(self.unet.out_channels))
+        _require(not unknown, f"taps from 1 to {len(block_sizes(self.unet))}", str(unknown))
+        _require(self.image_side >= STRIDE, f"an image side >= {STRIDE}", str(self.image_side))
+        _require(self.timestep in range(1000), "a whole timestep to 999", str(self.timestep))
+        _require(self.template.count("{}") == 1, "one {} in the template", repr(self.template))
+        for threshold in (self.mask_threshold, self.presence_threshold):
+            _require(0 < threshold < 1, "thresholds between 0 and 1", str(threshold))
+
+    @property
+    def pool_sides(self) -> dict[int, int]:
+        """Side of each tap's positional table: that of its feature map in training."""
+        latent_side = padded_side(math.ceil(self.image_side / STRIDE), self.unet.stride)
+        sizes = block_sizes(self.unet)
+        return {block: latent_side // sizes[block].downscale for block in self.taps}
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSize:
+    """The feature map that comes out of a block."""
+
+    channels: int
+    downscale: int
+    """Latents to a position, along each side."""
+
+
+def block_sizes(unet: UNetConfig) -> dict[int, BlockSize]:
+    """Size of every spatial transformer's output, by the paper's block number."""
+    carrying = range(unet.transformer_levels)
+    lowest = len(unet.channel_mult) - 1
+    down = [level for level in carrying for _ in range(unet.num_res_blocks)]
+    up = [level for level in reversed(carrying) for _ in range(unet.num_res_blocks + 1)]
+    return {
+        block: BlockSize(unet.model_channels * unet.channel_mult[level], 2**level)
+        for block, level in enumerate([*down, lowest, *up], start=1)
+    }
+
+
+def _require(holds: bool, expected: str, got: str) -> None:
+    if not holds:
+        raise InputError(f"a head's configuration expects {expected}, got {got}: correct it")
