@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..capture import Features
 from ..errors import InputError
+from ..frames import STRIDE
 from ..noise import NoiseSchedule, seeded_noise
 from ..pictures import size_of, to_picture
 from ..probe import probe_features
@@ -22,7 +23,7 @@ from .networks import load_unet
 from .repaint import blend, latent_mask
 from .sampling import Guidance, Repaint, sample
 from .text import TextEncoder, load_text_encoder, tokenize
-from .vae import STRIDE, decode, encode, load_vae
+from .vae import decode, encode, load_vae
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The folder of the weights that come with the package."""

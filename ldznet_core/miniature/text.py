@@ -15,11 +15,8 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from ..errors import InputError
+from ..phrases import TOKEN_LIMIT, check_token_count
 from ..weights import read_weights, write_weights
-
-TOKENS = 77
-"""Tokens of a text, its start, end and padding included."""
 
 _TOKENIZER = Path(__file__).parent.parent / "tokenizer"
 _VOCABULARY_SIZE = 49408
@@ -41,17 +38,13 @@ def tokenize(texts: Sequence[str]) -> Tensor:
         InputError: a text has more than 77 tokens.
     """
     ids = [_tokenize_one(text) for text in texts]
-    return torch.tensor(ids, dtype=torch.long).reshape(len(ids), TOKENS)
+    return torch.tensor(ids, dtype=torch.long).reshape(len(ids), TOKEN_LIMIT)
 
 
 def _tokenize_one(text: str) -> list[int]:
     ids = list(tokenizer()(text)["input_ids"])
-    if len(ids) > TOKENS:
-        raise InputError(
-            f"expected a text of at most {TOKENS - 2} tokens, got {len(ids) - 2} in "
-            f'"{text[:40]}...": shorten it'
-        )
-    return ids + [_END] * (TOKENS - len(ids))
+    check_token_count(text, len(ids))
+    return ids + [_END] * (TOKEN_LIMIT - len(ids))
 
 
 class TextEncoder(nn.Module):
@@ -76,7 +69,7 @@ class TextEncoder(nn.Module):
                 intermediate_size=4 * width,
                 num_hidden_layers=layers,
                 num_attention_heads=width // 32,
-                max_position_embeddings=TOKENS,
+                max_position_embeddings=TOKEN_LIMIT,
                 hidden_act="quick_gelu",
                 bos_token_id=0,
                 eos_token_id=1,

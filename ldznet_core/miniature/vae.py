@@ -11,9 +11,6 @@ from torch import Tensor
 
 from ..weights import read_weights, write_weights
 
-STRIDE = 8
-"""Pixels of a picture along one side of a latent."""
-
 _CONFIG_KEY = "vae"
 
 

@@ -1,0 +1,74 @@
+"""What the segmenter asks of a latent diffusion model, whichever host or file it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from .capture import Features
+from .noise import NoiseSchedule
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class Backbone(Protocol):
+    """A latent diffusion model: its VAE, its text encoder and its UNet.
+
+    Nothing here is random unless a generator is passed: the same input gives the same tensors.
+    """
+
+    @property
+    def family(self) -> str:
+        """Which heads understand it: "sd1", "miniature", ..."""
+
+    @property
+    def stride(self) -> int:
+        """Pixels to a latent, along each side; 8 for every family so far."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors come out."""
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        """How much noise its UNet expects at a timestep."""
+
+    def encode_image(self, image: Image) -> Tensor:
+        """Clean latents ``(1, C, h, w)``, the posterior's mode, scaled as the UNet takes them.
+
+        Args:
+            image: RGB, with sides in multiples of ``stride``.
+        """
+
+    def decode_image(self, latents: Tensor) -> Image:
+        """The RGB picture of ``(1, C, h, w)`` latents, ``stride`` times as large."""
+
+    def encode_text(self, phrases: Sequence[str]) -> Tensor:
+        """Text features ``(P, T, D)``.
+
+        Raises:
+            InputError: A phrase has too many tokens (`phrases.check_token_count`).
+        """
+
+    def probe(
+        self,
+        latents: Tensor,
+        phrases: Sequence[str],
+        t: float = 400.0,
+        generator: torch.Generator | None = None,
+    ) -> Features:
+        """Features of the latents under noise, one row for each phrase (`probe.probe_features`).
+
+        One noise is drawn for the picture and shared by its phrases, so that the features of a
+        phrase do not depend on its company.
+
+        Args:
+            latents: ``(1, C, h, w)``, clean; padded to the UNet's multiple where need be.
+            phrases: What conditions the pass, one row each.
+            t: The timestep, 0 to 999.
+            generator: Source of the noise; None means a fixed seed.
+        """

@@ -1,0 +1,58 @@
+"""From logits to masks: pure functions of tensors, whose first dimension is the phrase."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SCORED_SHARE = 0.01
+"""A phrase is scored by this share of the pixels, the most probable ones."""
+
+
+def resize(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Logits at another size, bilinear with ``align_corners=False``.
+
+    Args:
+        logits: ``(P, h, w)``.
+        size: (height, width) of the result.
+    """
+    if logits.shape[-2:] == size:
+        return logits
+    return F.interpolate(logits[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def presence_scores(probabilities: Tensor) -> Tensor:
+    """How surely each thing is there at all: the mean of its most probable 1 % of pixels.
+
+    Args:
+        probabilities: ``(P, H, W)`` in [0, 1].
+
+    Returns:
+        ``(P,)`` in [0, 1]. Of fewer than 100 pixels, the most probable one counts.
+    """
+    pixels = probabilities.flatten(1)
+    count = math.ceil(SCORED_SHARE * pixels.shape[1])
+    return pixels.topk(count, dim=1).values.mean(dim=1)
+
+
+def threshold_mask(probabilities: Tensor, threshold: float) -> Tensor:
+    """1 where a probability is above the threshold and 0 elsewhere, shape and dtype kept."""
+    return (probabilities > threshold).to(probabilities.dtype)
+
+
+def union(masks: Tensor) -> Tensor:
+    """``(P, H, W)`` masks in [0, 1] to the ``(H, W)`` mask of all; of no masks, it is empty."""
+    return masks.amax(dim=0) if len(masks) else masks.new_zeros(masks.shape[1:])
+
+
+def subtract(masks: Tensor, removed: Tensor) -> Tensor:
+    """``(P, H, W)`` masks without what the ``(H, W)`` mask covers; both in [0, 1]."""
+    return masks * (1 - removed)
+
+
+def keep_present(masks: Tensor, is_present: Tensor) -> Tensor:
+    """``(P, H, W)`` masks, emptied where the ``(P,)`` booleans say that the thing is absent."""
+    return torch.where(is_present[:, None, None], masks, 0.0)

@@ -1,0 +1,79 @@
+"""What a mask is asked for: reading phrases, refusing bad ones, putting them into a template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .errors import InputError
+
+TOKEN_LIMIT = 77
+"""Positions of CLIP's text encoder, the start and the end token included."""
+
+
+def parse_phrases(text: str) -> list[str]:
+    r"""The phrases of a text field, one a line; blank lines are skipped.
+
+    >>> parse_phrases("red car\n\n  the sky ")
+    ['red car', 'the sky']
+    """
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def check_phrases(phrases: Sequence[str], *, may_be_none: bool = False) -> tuple[str, ...]:
+    """The phrases without the blanks around them.
+
+    Args:
+        phrases: In words, one each.
+        may_be_none: Whether an empty sequence will do, as for negatives.
+
+    Raises:
+        InputError: There is none, one is empty, or they are no sequence of strings.
+    """
+    if isinstance(phrases, str):
+        raise InputError(
+            f"expected a list of phrases, got the string {phrases!r}: write [{phrases!r}]"
+        )
+    if not phrases and not may_be_none:
+        raise InputError("expected at least one phrase, got none: name what the mask should cover")
+    return tuple(_check_phrase(phrase, number) for number, phrase in enumerate(phrases, start=1))
+
+
+def check_token_count(phrase: str, tokens: int) -> None:
+    """Refuse a phrase that the text encoder would cut short; every backbone's tokenizer asks here.
+
+    Args:
+        phrase: The text that was tokenized, for the message.
+        tokens: Its length in tokens, the start and the end token included.
+
+    Raises:
+        InputError: There are more than 77.
+    """
+    if tokens > TOKEN_LIMIT:
+        shown = phrase if len(phrase) <= 60 else f"{phrase[:57]}..."
+        raise InputError(
+            f"expected a phrase of at most {TOKEN_LIMIT} tokens, got {tokens} in {shown!r}: "
+            "shorten it"
+        )
+
+
+def fill_template(template: str, phrases: Sequence[str]) -> list[str]:
+    """Each phrase in the place of the template's ``{}``; braces in a phrase stay as they are.
+
+    >>> fill_template("a photo of a {}.", ["cat"])
+    ['a photo of a cat.']
+    """
+    return [template.replace("{}", phrase) for phrase in phrases]
+
+
+def _check_phrase(phrase: object, number: int) -> str:
+    if not isinstance(phrase, str):
+        raise InputError(
+            f"expected phrases as strings, got {type(phrase).__name__} as number {number}: "
+            "pass its name in words"
+        )
+    if not phrase.strip():
+        raise InputError(
+            f"expected words in every phrase, got an empty one as number {number}: "
+            "write what to find, or leave it out"
+        )
+    return phrase.strip()

@@ -1,0 +1,65 @@
+"""What importing the core brings in, seen from a fresh interpreter."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ldznet_core
+
+ROOT = Path(__file__).parents[2]
+ALLOWED = {"torch", "numpy", "einops", "safetensors", "ldznet_core"}
+
+
+def _modules_after(code: str) -> set[str]:
+    """Names of the top-level modules that a fresh interpreter holds after some code."""
+    report = "import json, sys; print(json.dumps(sorted({n.split('.')[0] for n in sys.modules})))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{report}"],
+        capture_output=True,
+        check=True,
+        cwd=ROOT,
+        text=True,
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.fixture(scope="module")
+def brought_in() -> set[str]:
+    """What the core brings in beyond its four packages and what these bring in themselves."""
+    core = _modules_after("import ldznet_core")
+    packages = "import torch, numpy, einops, safetensors.torch\n"
+    # Loaded by these packages on first use of what the core uses of them.
+    packages += "import torch.nn, torch.nn.functional, numpy.typing"
+    return core - _modules_after(packages) - set(sys.stdlib_module_names)
+
+
+def test_it_needs_four_packages_and_nothing_else(brought_in: set[str]) -> None:
+    assert brought_in <= ALLOWED
+
+
+def test_no_host_and_nothing_heavy_is_imported(brought_in: set[str]) -> None:
+    heavy = {"diffusers", "transformers", "accelerate", "PIL", "tqdm", "comfy", "modules"}
+    assert not brought_in & heavy
+
+
+def test_every_public_name_is_there() -> None:
+    missing = [name for name in ldznet_core.__all__ if name not in dir(ldznet_core)]
+    assert not missing
+    assert ldznet_core.__all__ == sorted(ldznet_core.__all__)
+    for name in set(ldznet_core.__all__) - {"load_miniature"}:
+        assert getattr(ldznet_core, name).__module__.startswith("ldznet_core.")
+
+
+def test_load_miniature_is_imported_on_first_use() -> None:
+    first_use = "import ldznet_core; ldznet_core.load_miniature; ldznet_core.load_miniature"
+    assert "ldznet_core" in _modules_after(first_use)
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = ldznet_core.nonsense

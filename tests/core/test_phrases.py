@@ -1,0 +1,62 @@
+"""Phrases: what is read, and what is refused in which words."""
+
+from __future__ import annotations
+
+import pytest
+
+from ldznet_core.errors import InputError
+from ldznet_core.phrases import check_phrases, check_token_count, fill_template, parse_phrases
+
+
+def test_a_text_field_holds_a_phrase_on_each_line_that_is_not_blank() -> None:
+    assert parse_phrases(" red car \r\n\n\tthe sky\n") == ["red car", "the sky"]
+    assert parse_phrases(" \n ") == []
+
+
+def test_phrases_lose_the_blanks_around_them_and_keep_their_order() -> None:
+    assert check_phrases([" cat", "a dog ", "cat"]) == ("cat", "a dog", "cat")
+
+
+def test_no_phrase_is_refused() -> None:
+    with pytest.raises(InputError, match="at least one phrase, got none"):
+        check_phrases([])
+
+
+def test_no_negative_is_fine() -> None:
+    assert check_phrases((), may_be_none=True) == ()
+
+
+@pytest.mark.parametrize("empty", ["", "  ", "\n"])
+def test_an_empty_phrase_is_refused_by_its_number(empty: str) -> None:
+    with pytest.raises(InputError, match="an empty one as number 2"):
+        check_phrases(["cat", empty])
+
+
+def test_a_string_is_not_taken_for_a_list_of_letters() -> None:
+    with pytest.raises(InputError, match=r"write \['cat'\]"):
+        check_phrases("cat")
+    with pytest.raises(InputError, match=r"write \['cat'\]"):
+        check_phrases("cat", may_be_none=True)
+
+
+def test_what_is_no_string_is_refused() -> None:
+    with pytest.raises(InputError, match="got int as number 1"):
+        check_phrases([3])  # type: ignore[list-item]  # wrong on purpose
+
+
+def test_77_tokens_are_the_most() -> None:
+    check_token_count("a cat", 77)
+    with pytest.raises(InputError, match=r"at most 77 tokens, got 78 in 'a cat': shorten it"):
+        check_token_count("a cat", 78)
+
+
+def test_a_long_phrase_is_shortened_in_the_message() -> None:
+    with pytest.raises(InputError, match=r"got 99 in 'x{57}\.\.\.'"):
+        check_token_count("x" * 500, 99)
+
+
+def test_a_template_takes_a_phrase_with_braces_as_it_is() -> None:
+    assert fill_template("a photo of a {}.", ["cat", "{0} set"]) == [
+        "a photo of a cat.",
+        "a photo of a {0} set.",
+    ]

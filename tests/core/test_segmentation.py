@@ -1,0 +1,83 @@
+"""What literal logits say about phrases."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ldznet_core.errors import InputError
+from ldznet_core.segmentation import Request, Segmentation, read_logits
+
+CAT = [[4.0, 4.0, -4.0, -4.0]]
+DOG = [[-4.0, 4.0, 4.0, -4.0]]
+NOTHING = [[-4.0, -4.0, -4.0, -3.0]]
+
+
+def _read(
+    logits: list[list[list[float]]],
+    negatives: int = 0,
+    threshold: float = 0.5,
+    size: tuple[int, int] = (1, 4),
+) -> Segmentation:
+    names = [f"thing {number}" for number in range(len(logits))]
+    wanted = len(names) - negatives
+    request = Request.checked(names[:wanted], names[wanted:], threshold)
+    return read_logits(torch.tensor(logits), request, size, presence_threshold=0.5)
+
+
+def test_each_phrase_has_the_mask_of_its_own_logits() -> None:
+    read = _read([CAT, DOG])
+    assert read.phrases == ("thing 0", "thing 1")
+    assert read.masks.tolist() == [[[1.0, 1.0, 0.0, 0.0]], [[0.0, 1.0, 1.0, 0.0]]]
+    assert read.found == [True, True]
+    assert read.scores == pytest.approx([0.982, 0.982], abs=1e-3)
+    assert torch.equal(read.probabilities, read.logits.sigmoid())
+
+
+def test_what_is_absent_has_an_empty_mask_a_low_score_and_its_probabilities() -> None:
+    read = _read([NOTHING], threshold=0.02)
+    assert read.found == [False]
+    assert read.masks.sum() == 0
+    assert read.scores == pytest.approx([0.047], abs=1e-3)
+    assert (read.probabilities > 0).all()
+
+
+def test_negatives_are_taken_out_of_every_mask() -> None:
+    read = _read([CAT, CAT, DOG, NOTHING], negatives=2)
+    assert read.masks.tolist() == [[[1.0, 0.0, 0.0, 0.0]]] * 2
+    assert read.phrases == ("thing 0", "thing 1")
+    assert len(read.logits) == len(read.probabilities) == len(read.scores) == len(read.found) == 2
+
+
+def test_probabilities_stay_those_of_the_phrase_whatever_the_negatives() -> None:
+    assert torch.equal(_read([CAT, DOG], negatives=1).probabilities, _read([CAT]).probabilities)
+
+
+def test_a_negative_that_is_absent_takes_nothing_away() -> None:
+    """Below the presence threshold its mask is empty, even where it is above the mask threshold."""
+    read = _read([CAT, NOTHING], negatives=1, threshold=0.01)
+    assert read.masks.tolist() == _read([CAT], threshold=0.01).masks.tolist()
+
+
+def test_what_a_negative_covers_whole_is_not_found() -> None:
+    read = _read([CAT, CAT], negatives=1)
+    assert read.found == [False]
+    assert read.scores == pytest.approx([0.982], abs=1e-3)
+
+
+def test_logits_are_resized_before_the_threshold() -> None:
+    """Between 4 and -4 a bilinear doubling has 2 and -2: a sharp edge stays in the middle."""
+    read = _read([CAT], size=(1, 8))
+    assert read.logits[0, 0].tolist() == [4.0, 4.0, 4.0, 2.0, -2.0, -4.0, -4.0, -4.0]
+    assert read.masks[0, 0].tolist() == [1.0] * 4 + [0.0] * 4
+
+
+def test_a_score_does_not_depend_on_the_size_asked_for() -> None:
+    single = [[9.0, -9.0, -9.0, -9.0]]
+    assert _read([single], size=(1, 4)).scores == _read([single], size=(1, 3)).scores
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, -0.1, 50.0, float("nan")])
+def test_a_threshold_that_is_no_probability_is_refused(threshold: float) -> None:
+    with pytest.raises(InputError, match="expected a threshold between 0 and 1"):
+        Request.checked(["cat"], [], threshold)
