@@ -10,7 +10,7 @@ from ..errors import InputError
 from .options import option
 
 if TYPE_CHECKING:
-    from ..training.loop import Stage
+    from ..training import Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,7 @@ class Options:
 def run(options: Options) -> dict[str, object]:
     """Train until the steps or the minutes are used up."""
     try:
-        from ..training import make_stage, train
-        from ..training.loop import Plan
+        from ..training import Plan, make_stage, train
     except ImportError as error:
         raise InputError(
             f"training needs the packages of the extra `train`, {error.name} is missing: "

@@ -13,7 +13,8 @@ from ..errors import InputError
 from ..weights import read_id
 from ..world import WORLDS
 from .cache import SceneCache
-from .loop import Plan, Stage, lacks_accelerator, train
+from .loop import lacks_accelerator, train
+from .plan import Plan, Stage
 
 __all__ = ["Plan", "SceneCache", "Stage", "make_stage", "train"]
 

@@ -20,7 +20,7 @@ from ..probe import probe_features
 from ..taps import BLOCKS
 from ..world import Draw, Phrase, caption, draw_phrases, mask_of
 from .cache import SceneCache, to_unit_range
-from .loop import Batch, Plan
+from .plan import Batch, Plan
 from .sheets import grid
 
 _WINDOW = (300, 500)  # timesteps, the paper's (section 3.2)

@@ -19,7 +19,7 @@ from ..noise import NoiseSchedule
 from ..unet import UNet
 from ..world import Draw, caption, draw_layout, vocabulary
 from .cache import SceneCache
-from .loop import Batch, Plan
+from .plan import Batch, Plan
 from .randomness import generator_for
 from .sheets import grid
 

@@ -30,11 +30,16 @@ class TrainingLog:
         with self._lines.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
+    def rewind(self, step: int) -> None:
+        """Drop the lines of later steps, which a run did after it had last saved."""
+        kept = [json.dumps(line) + "\n" for line in self._read() if line["step"] <= step]
+        self._lines.write_text("".join(kept), encoding="utf-8")
+
     def plot(self) -> None:
         """Draw a panel of each figure over the steps."""
-        if not self._lines.exists():
+        lines = self._read()
+        if not lines:
             return
-        lines = [json.loads(line) for line in self._lines.read_text("utf-8").splitlines()]
         names = [name for name in lines[-1] if name not in ("step", "seconds", "steps_per_second")]
         panels = [
             _panel(name, [line["step"] for line in lines], [line[name] for line in lines])
@@ -44,6 +49,11 @@ class TrainingLog:
         for row, panel in enumerate(panels):
             picture.paste(panel, (0, row * _SIZE[1]))
         picture.save(self._picture)
+
+    def _read(self) -> list[dict[str, float]]:
+        if not self._lines.exists():
+            return []
+        return [json.loads(line) for line in self._lines.read_text("utf-8").splitlines()]
 
 
 def _panel(name: str, steps: Sequence[float], values: Sequence[float]) -> Image.Image:

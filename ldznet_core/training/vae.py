@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..miniature.vae import build_vae, measure_scale, save_vae
 from ..world import Draw
 from .cache import SceneCache, to_unit_range
-from .loop import Batch, Plan
+from .plan import Batch, Plan
 from .sheets import grid, psnr
 
 _KL_WEIGHT = 1e-6

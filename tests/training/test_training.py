@@ -64,7 +64,10 @@ def test_going_on_after_a_stop_equals_never_having_stopped(finished: Path, tmp_p
         (run / "weights" / "vae.safetensors").write_bytes(vae.read_bytes())
     train(stage("ldm", straight), plan(20), straight, resume=False)
     assert train(stage("ldm", stopped), plan(20, minutes=0), stopped, resume=False) == 10
+    (stopped / "ldm" / "log.jsonl").open("a").write('{"step": 15, "seconds": 1, "loss": 9}\n')
     assert train(stage("ldm", stopped), plan(20), stopped, resume=True) == 20
+    lines = (stopped / "ldm" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [10, 20]
     for name in ("unet", "text_encoder"):
         one, _ = read_weights(straight / "weights" / name)
         other, _ = read_weights(stopped / "weights" / name)
