@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 _LINE = 16
 _STRENGTH = 0.55
 _SWATCH = 10
+_GAP = 8
 
 
 def mask_image(segmentation: Segmentation, index: int) -> Image:
@@ -53,6 +55,22 @@ def overlay(picture: Image, segmentation: Segmentation, smallest_side: int = 384
         draw.text((20, top - 1), line.encode("latin-1", "replace").decode("latin-1"), fill="black")
     canvas.paste(shown, (0, 0))
     return canvas
+
+
+def side_by_side(pictures: Sequence[Image]) -> Image:
+    """RGB pictures in a row, each enlarged to the width of the widest, on white."""
+    from PIL import Image
+
+    width = max(picture.width for picture in pictures)
+    shown = [
+        picture.resize((width, round(picture.height * width / picture.width)))
+        for picture in pictures
+    ]
+    height = max(picture.height for picture in shown)
+    row = Image.new("RGB", (len(shown) * (width + _GAP) - _GAP, height), "white")
+    for index, picture in enumerate(shown):
+        row.paste(picture, (index * (width + _GAP), 0))
+    return row
 
 
 def _colour(index: int) -> tuple[int, int, int]:

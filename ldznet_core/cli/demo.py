@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ..errors import InputError
 from ..miniature import Generation, Miniature
-from ..overlay import overlay
+from ..overlay import overlay, side_by_side
 from ..phrases import check_phrases
 from ..segmentation import Segmentation
 from ..segmenter import Segmenter
@@ -91,11 +91,13 @@ def run(options: Options) -> Report:
         masks = _segment(options, segmenter, made)
     with staged(options.out) as folder:
         made.image.save(folder / "image.png")
-        overlay(made.image, masks).save(folder / "overlay.png")
+        shown = overlay(made.image, masks)
+        shown.save(folder / "overlay.png")
         phrases = write_masks(masks, folder)
         with _timed(seconds, "inpainting"):
             inpainted, chosen = _inpaint(options, miniature, made.image, masks)
         inpainted.save(folder / "inpainted.png")
+        side_by_side([made.image, shown, inpainted]).save(folder / "summary.png")
         report = Report(
             prompt=options.prompt,
             seed=options.seed,

@@ -34,8 +34,8 @@ class TestDemo:
     def test_it_writes_every_picture_and_the_report(self, out: Path) -> None:
         report = json.loads((out / "report.json").read_text("utf-8"))
         masks = {phrase["mask"] for phrase in report["phrases"]}
-        expected = {"image.png", "overlay.png", "inpainted.png", "report.json"} | masks
-        assert {path.name for path in out.iterdir()} == expected
+        expected = {"image.png", "overlay.png", "inpainted.png", "summary.png", "report.json"}
+        assert {path.name for path in out.iterdir()} == expected | masks
         assert report["captured_timesteps"] == [499, 399]
         assert report["source"] == "sampling"
         assert report["same_picture_with_capture"] is True
