@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from ..errors import InputError
 from ..miniature import Generation, Miniature
+from ..miniature.sampling import GUIDANCE
 from ..overlay import overlay, side_by_side
 from ..phrases import check_phrases
 from ..segmentation import Segmentation
@@ -36,12 +37,12 @@ class Options:
         ("red apple", "owl", "sea", "sand", "car"), "what to mask; may be repeated"
     )
     inpaint: str = option(
-        "a balloon left of an owl on a beach",
+        "a blue balloon left of an owl on a beach",
         "the prompt of the inpainting, which repaints the first phrase that is found",
     )
-    seed: int = option(0, "of the picture and the inpainting")
+    seed: int = option(2, "of the picture; the inpainting takes the next")
     steps: int = option(20, "UNet passes for a picture")
-    guidance: float = option(4.0, "how strictly prompts are followed; 1 is plain sampling")
+    guidance: float = option(GUIDANCE, "how strictly prompts are followed; 1 is plain sampling")
     threshold: float | None = option(
         None, "probability above which a pixel is in a mask, 0 to 1; the head's own if not given"
     )

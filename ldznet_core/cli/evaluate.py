@@ -17,6 +17,7 @@ from ..evaluation.calibration import calibrate
 from ..evaluation.cases import cases
 from ..evaluation.masks import evaluate_masks
 from ..miniature import Miniature
+from ..miniature.sampling import GUIDANCE
 from ..segmenter import Segmenter
 from .models import load_models
 from .options import option
@@ -36,7 +37,7 @@ class Options:
     count: int = option(200, "scenes for masks, VAE and calibration")
     samples: int = option(100, "pictures for the recognition")
     steps: int = option(20, "UNet passes for a picture")
-    guidance: float = option(4.0, "how strictly prompts are followed")
+    guidance: float = option(GUIDANCE, "how strictly prompts are followed")
     scenes: int = option(20000, "scenes that the judge is trained on, as in `ldznet train`")
     run: Path = option(Path("runs/miniature"), "folder whose cache the judge's scenes come from")
     model: str = option("miniature", '"miniature" or a folder of such weights')

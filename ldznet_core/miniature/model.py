@@ -15,13 +15,13 @@ from torch import Tensor
 from ..capture import Features
 from ..errors import InputError
 from ..frames import STRIDE
-from ..noise import NoiseSchedule, seeded_noise
+from ..noise import NoiseSchedule
 from ..pictures import size_of, to_picture
 from ..probe import probe_features
 from ..unet import UNet
 from .networks import load_unet
 from .repaint import blend, latent_mask
-from .sampling import Guidance, Repaint, sample
+from .sampling import GUIDANCE, Guidance, Repaint, sample
 from .text import TextEncoder, load_text_encoder, tokenize
 from .vae import decode, encode, load_vae
 
@@ -138,7 +138,7 @@ class Miniature:
         steps: int = 20,
         *,
         negative_prompt: str = "",
-        guidance: float = 4.0,
+        guidance: float = GUIDANCE,
         size: tuple[int, int] | None = None,
         captures: bool = True,
         on_step: Callable[[int], None] | None = None,
@@ -147,7 +147,7 @@ class Miniature:
 
         Args:
             prompt: What to paint.
-            seed: Of the noise that the picture is made from.
+            seed: Of all the noise that the picture is made from.
             steps: UNet passes, at least 1.
             negative_prompt: What to keep away from.
             guidance: How strictly the prompt is followed; 1 is plain sampling.
@@ -160,12 +160,14 @@ class Miniature:
         """
         height, width = size or (self.image_side, self.image_side)
         _check_sampling(steps, guidance, (height, width))
-        noise = seeded_noise((1, 4, height // STRIDE, width // STRIDE), seed, device=self.device)
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn((1, 4, height // STRIDE, width // STRIDE), generator=generator)
         latents, captured = sample(
             self.unet,
-            noise,
+            noise.to(self.device),
             self._guidance(prompt, negative_prompt, guidance),
             steps,
+            generator,
             captures=captures,
             on_step=on_step,
         )
@@ -181,7 +183,7 @@ class Miniature:
         steps: int = 20,
         *,
         negative_prompt: str = "",
-        guidance: float = 4.0,
+        guidance: float = GUIDANCE,
         on_step: Callable[[int], None] | None = None,
     ) -> Image.Image:
         """The picture with the masked part painted anew; pixels far outside stay as they are.
@@ -204,12 +206,14 @@ class Miniature:
         _check_sampling(steps, guidance, (height, width))
         inside = latent_mask(mask, (height, width), STRIDE).to(self.device)
         latents = self.encode_image(picture)
-        noise = seeded_noise(latents.shape, seed, device=self.device)
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(latents.shape, generator=generator)
         painted, _ = sample(
             self.unet,
-            noise,
+            noise.to(self.device),
             self._guidance(prompt, negative_prompt, guidance),
             steps,
+            generator,
             repaint=Repaint(latents, inside),
             on_step=on_step,
         )
@@ -242,7 +246,9 @@ def _check_sampling(steps: int, guidance: float, size: tuple[int, int]) -> None:
     if not 1 <= steps <= 1000:
         raise InputError(f"expected 1 to 1000 steps, got {steps}: 20 will do")
     if not 0 < guidance < 100:
-        raise InputError(f"expected a guidance above 0 and below 100, got {guidance}: 4 will do")
+        raise InputError(
+            f"expected a guidance above 0 and below 100, got {guidance}: {GUIDANCE:g} will do"
+        )
     if min(size) < _MULTIPLE or any(side % _MULTIPLE for side in size):
         raise InputError(
             f"expected sides in multiples of {_MULTIPLE} pixels, got {size[1]}x{size[0]}: "

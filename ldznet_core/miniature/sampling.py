@@ -1,4 +1,4 @@
-"""The miniature's sampling: diffusers' DDIM with guidance, capture, and masked inpainting."""
+"""The miniature's sampling: diffusers' stochastic DDIM with guidance, capture and inpainting."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ from ..unet import UNet
 
 CAPTURE_WINDOW = (300.0, 500.0)
 """Timesteps whose features the paper found best (section 3.2)."""
+
+
+GUIDANCE = 5.0
+"""How strictly prompts are followed, chosen by eye among 2 to 6."""
+
+_RANGE = 3.0  # of predicted latents, whose deviation is 1
+_FRESH_NOISE = 1.0  # DDIM's eta: noise renewed at each step repairs what a small model gets wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +58,8 @@ def make_scheduler(steps: int) -> DDIMScheduler:
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",
-        clip_sample=False,
+        clip_sample=True,
+        clip_sample_range=_RANGE,
         set_alpha_to_one=True,
         timestep_spacing="trailing",
     )
@@ -64,6 +72,7 @@ def sample(
     noise: Tensor,
     guidance: Guidance,
     steps: int,
+    generator: torch.Generator,
     *,
     captures: bool = False,
     repaint: Repaint | None = None,
@@ -76,6 +85,7 @@ def sample(
         noise: ``(B, 4, h, w)`` of deviation 1; sides in multiples of the UNet's stride.
         guidance: what steers it, one prompt a row or one for all.
         steps: UNet passes.
+        generator: source of the noise that each step renews, on the CPU.
         captures: whether to keep the prompt's features at timesteps in `CAPTURE_WINDOW`.
         repaint: what to keep of another picture.
         on_step: told the number of steps done.
@@ -97,7 +107,8 @@ def sample(
             captured.append(recorder.features(float(timestep), "sampling", rows=prompt_rows))
         else:
             predicted = _predict(unet, latents, timestep, guidance)
-        latents = scheduler.step(predicted, timestep, latents).prev_sample
+        step = scheduler.step(predicted, timestep, latents, eta=_FRESH_NOISE, generator=generator)
+        latents = step.prev_sample
         if on_step:
             on_step(done)
     if repaint is not None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..frames import STRIDE
 from ..miniature.networks import build_unet, save_unet
-from ..miniature.sampling import Guidance, sample
+from ..miniature.sampling import GUIDANCE, Guidance, sample
 from ..miniature.text import TextEncoder, save_text_encoder, tokenize, tokens_of
 from ..miniature.vae import decode, encode
 from ..noise import NoiseSchedule
@@ -26,7 +26,6 @@ from .sheets import grid
 _SNR_CAP = 5.0  # min-SNR-5 weighting, Hang et al. 2023 (arXiv 2303.09556)
 _OFFSET = 0.1  # of the noise's mean: SD's last timestep still shows the latents' mean, and a model
 # that trusts it paints what the noise happens to be instead of the prompt (Guttenberg 2023)
-_SHEET_GUIDANCE = 3.0
 _SHEET_STEPS = 20
 
 
@@ -98,9 +97,10 @@ class LDMStage:
         context = self._text_encoder(tokenize(prompts).to(device))
         empty = self._text_encoder(tokenize([""]).to(device))
         side = self._scenes.side // STRIDE
-        noise = torch.randn((count, 4, side, side), generator=generator_for("sheet")).to(device)
-        guidance = Guidance(context, empty, _SHEET_GUIDANCE)
-        latents, _ = sample(self._unet, noise, guidance, _SHEET_STEPS)
+        generator = generator_for("sheet")
+        noise = torch.randn((count, 4, side, side), generator=generator).to(device)
+        guidance = Guidance(context, empty, GUIDANCE)
+        latents, _ = sample(self._unet, noise, guidance, _SHEET_STEPS, generator)
         return grid(decode(self._vae, latents), self._columns)
 
     def publish(self, folder: Path, provenance: str) -> None:

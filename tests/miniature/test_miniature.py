@@ -70,18 +70,21 @@ class TestPainting:
     def test_features_are_those_of_the_prompt_not_of_its_absence(
         self, miniature: Miniature
     ) -> None:
-        """One step at t = 999 leaves the window; two visit 999 and 499 with the same latents."""
+        """Two steps visit t = 999 and 499: the second pass is made anew with the prompt alone."""
         prompt, nothing = (miniature.encode_text([text]) for text in (PROMPT, ""))
         noise = seeded_noise((1, 4, 16, 16), 0)
         guidance = Guidance(prompt, nothing, 4.0)
-        _latents, captured = sample(miniature.unet, noise, guidance, 2, captures=True)
+        fresh, again = (torch.Generator().manual_seed(1) for _ in range(2))
+        _, captured = sample(miniature.unet, noise, guidance, 2, fresh, captures=True)
         scheduler = make_scheduler(2)
         both = torch.cat([nothing, prompt])
         with torch.inference_mode():
             plain, guided = miniature.unet(
                 noise.repeat(2, 1, 1, 1), torch.tensor([999]), both
             ).chunk(2)
-            at_499 = scheduler.step(plain + 4 * (guided - plain), 999, noise).prev_sample
+            towards_prompt = plain + 4 * (guided - plain)
+            step = scheduler.step(towards_prompt, 999, noise, eta=1.0, generator=again)
+            at_499 = step.prev_sample
             with capturing(miniature.unet, find_taps(miniature.unet)) as alone:
                 miniature.unet(at_499, torch.tensor([499]), prompt)
         assert len(captured) == 1
