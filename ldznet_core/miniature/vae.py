@@ -43,7 +43,7 @@ def load_vae(path: Path) -> AutoencoderKL:
     """The VAE of a file that `save_vae` wrote, in float32 and eval mode."""
     state, metadata = read_weights(path)
     config = json.loads(metadata[_CONFIG_KEY])
-    vae = build_vae(tuple(config["channels"]), config.get("image_side", 128))
+    vae = build_vae(tuple(config["channels"]), config["image_side"])
     vae.register_to_config(scaling_factor=config["scaling_factor"])
     vae.load_state_dict({name: value.float() for name, value in state.items()})
     return vae.eval().requires_grad_(False)

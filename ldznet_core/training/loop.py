@@ -27,13 +27,15 @@ class _Progress:
     """What is saved beside weights and averages."""
 
     step: int = 0
+    samples: int = 0
     seconds: float = 0.0
 
     def state_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.step, self.samples = state["step"], state["samples"]
+        self.seconds = state["seconds"]
 
 
 class _Batches(IterableDataset[Batch]):
@@ -114,6 +116,7 @@ class _Runner:
         for batch in self._batches():
             losses = self._step(batch)
             progress.step += 1
+            progress.samples += plan.batch * self.accelerator.num_processes
             bar.update()
             if progress.step % 10 and progress.step < plan.steps:
                 continue
@@ -191,10 +194,10 @@ class _Runner:
         log.plot()
 
     def _provenance(self) -> str:
-        samples = self.progress.step * self.plan.batch * self.accelerator.num_processes
+        progress = self.progress
         return (
-            f"{self.stage.name}: {self.progress.step} steps, {samples} samples, "
-            f"{self.progress.seconds / 60:.0f} minutes, seed {self.plan.seed}"
+            f"{self.stage.name}: {progress.step} steps, {progress.samples} samples, "
+            f"{progress.seconds / 60:.0f} minutes, seed {self.plan.seed}"
         )
 
 
