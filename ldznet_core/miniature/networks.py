@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..unet import UNet, UNetConfig, infer_unet_config
-from ..weights import read_weights, write_weights
+from .parts import fill, load_part, save_part
 
 HEADS = 2
 """Attention heads of the miniature's UNet, which its weights do not tell."""
@@ -18,13 +18,16 @@ def build_unet(context_dim: int, model_channels: int = 32) -> UNet:
 
 def save_unet(unet: UNet, path: Path, provenance: str) -> None:
     """Write the UNet in half precision, in shards."""
-    metadata = {"num_heads": str(unet.config.num_heads), "training": provenance}
-    write_weights({name: value.half() for name, value in unet.state_dict().items()}, path, metadata)
+    save_part(unet.state_dict(), path, {"num_heads": unet.config.num_heads}, provenance)
 
 
 def load_unet(path: Path) -> UNet:
-    """The UNet of files that `save_unet` wrote, in float32 and eval mode."""
-    state, metadata = read_weights(path)
-    unet = UNet(infer_unet_config(state, int(metadata["num_heads"])))
-    unet.load_state_dict({name: value.float() for name, value in state.items()})
-    return unet.eval().requires_grad_(False)
+    """The UNet of files that `save_unet` wrote, in float32 and eval mode.
+
+    Raises:
+        CheckpointError: A file is missing, damaged, or of something else.
+    """
+    state, config = load_part(path)
+    unet = UNet(infer_unet_config(state, config["num_heads"]))
+    fill(unet, state, path)
+    return unet

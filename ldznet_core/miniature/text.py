@@ -6,7 +6,6 @@ the tokens of its world; all other tokens share the last row.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -16,12 +15,11 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from ..phrases import TOKEN_LIMIT, check_token_count
-from ..weights import read_weights, write_weights
+from .parts import fill, load_part, save_part
 
 _TOKENIZER = Path(__file__).parent.parent / "tokenizer"
 _VOCABULARY_SIZE = 49408
 _END = 49407
-_CONFIG_KEY = "text_encoder"
 _ROWS_KEY = "token_ids"
 
 
@@ -94,16 +92,17 @@ def tokens_of(words: Iterable[str]) -> tuple[int, ...]:
 
 def save_text_encoder(encoder: TextEncoder, path: Path, provenance: str) -> None:
     """Write the encoder in half precision, with the ids of its embedding rows."""
-    config = {"width": encoder.width, "layers": encoder.layers}
-    state = {name: value.half() for name, value in encoder.clip.state_dict().items()}
-    state[_ROWS_KEY] = torch.tensor(encoder.token_ids)
-    write_weights(state, path, {_CONFIG_KEY: json.dumps(config), "training": provenance})
+    state = {**encoder.clip.state_dict(), _ROWS_KEY: torch.tensor(encoder.token_ids)}
+    save_part(state, path, {"width": encoder.width, "layers": encoder.layers}, provenance)
 
 
 def load_text_encoder(path: Path) -> TextEncoder:
-    """The encoder of a file that `save_text_encoder` wrote, in float32 and eval mode."""
-    state, metadata = read_weights(path)
-    token_ids = state.pop(_ROWS_KEY).tolist()
-    encoder = TextEncoder(token_ids, **json.loads(metadata[_CONFIG_KEY]))
-    encoder.clip.load_state_dict({name: value.float() for name, value in state.items()})
-    return encoder.eval().requires_grad_(False)
+    """The encoder of a file that `save_text_encoder` wrote, in float32 and eval mode.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or of something else.
+    """
+    state, config = load_part(path)
+    encoder = TextEncoder(state.pop(_ROWS_KEY).tolist(), config["width"], config["layers"])
+    fill(encoder.clip, state, path)
+    return encoder.eval()

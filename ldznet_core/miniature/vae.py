@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from ..weights import read_weights, write_weights
-
-_CONFIG_KEY = "vae"
+from .parts import fill, load_part, save_part
 
 
 def build_vae(channels: tuple[int, ...], image_side: int) -> AutoencoderKL:
@@ -35,18 +32,20 @@ def save_vae(vae: AutoencoderKL, path: Path, provenance: str) -> None:
         "image_side": vae.config.sample_size,
         "scaling_factor": vae.config.scaling_factor,
     }
-    metadata = {_CONFIG_KEY: json.dumps(config), "training": provenance}
-    write_weights({name: value.half() for name, value in vae.state_dict().items()}, path, metadata)
+    save_part(vae.state_dict(), path, config, provenance)
 
 
 def load_vae(path: Path) -> AutoencoderKL:
-    """The VAE of a file that `save_vae` wrote, in float32 and eval mode."""
-    state, metadata = read_weights(path)
-    config = json.loads(metadata[_CONFIG_KEY])
+    """The VAE of a file that `save_vae` wrote, in float32 and eval mode.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or of something else.
+    """
+    state, config = load_part(path)
     vae = build_vae(tuple(config["channels"]), config["image_side"])
     vae.register_to_config(scaling_factor=config["scaling_factor"])
-    vae.load_state_dict({name: value.float() for name, value in state.items()})
-    return vae.eval().requires_grad_(False)
+    fill(vae, state, path)
+    return vae
 
 
 def encode(vae: AutoencoderKL, images: Tensor) -> Tensor:

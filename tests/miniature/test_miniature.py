@@ -199,6 +199,14 @@ class TestWeights:
         with pytest.raises(CheckpointError, match="found none"):
             load_miniature(folder=tmp_path)
 
+    def test_weights_of_something_else_are_refused(self, tmp_path: Path) -> None:
+        for name in ("vae", "text_encoder", "unet"):
+            for file in find_files(BUILT_IN["miniature"]):
+                place = tmp_path / file.name.replace("head-ldznet", name)
+                place.write_bytes(file.read_bytes())
+        with pytest.raises(CheckpointError, match="a part of a miniature"):
+            load_miniature(folder=tmp_path)
+
     def test_words_that_it_never_read_share_one_row(self, miniature: Miniature) -> None:
         rows = miniature.text_encoder.rows[tokenize(["guitar", "violin", "apple"])[:, 1]]
         assert rows[0] == rows[1] != rows[2]
