@@ -20,7 +20,9 @@ CAPTURE_WINDOW = (300.0, 500.0)
 GUIDANCE = 5.0
 """How strictly prompts are followed, chosen by eye among 2 to 6."""
 
-_RANGE = 3.0  # of predicted latents, whose deviation is 1
+RANGE = 3.0
+"""Predicted latents, whose deviation is 1, are kept within this."""
+
 _FRESH_NOISE = 1.0  # DDIM's eta: noise renewed at each step repairs what a small model gets wrong
 
 
@@ -59,7 +61,7 @@ def make_scheduler(steps: int) -> DDIMScheduler:
         beta_end=0.012,
         beta_schedule="scaled_linear",
         clip_sample=True,
-        clip_sample_range=_RANGE,
+        clip_sample_range=RANGE,
         set_alpha_to_one=True,
         timestep_spacing="trailing",
     )

@@ -11,13 +11,16 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from ..capture import Features, capturing
 from ..checkpoint import save_head
 from ..head import HeadConfig, LDZNetHead
 from ..miniature.model import Miniature
+from ..miniature.sampling import RANGE
 from ..miniature.text import tokenize
 from ..miniature.vae import encode
+from ..noise import seeded_noise
 from ..probe import probe_features
-from ..taps import BLOCKS
+from ..taps import find_taps
 from ..world import Draw, Phrase, caption, draw_phrases, mask_of
 from .cache import SceneCache, to_unit_range
 from .plan import Batch, Plan
@@ -25,6 +28,8 @@ from .sheets import grid
 
 _WINDOW = (300, 500)  # timesteps, the paper's (section 3.2)
 _CAPTIONED = 0.5  # share of features that saw the scene's caption, as a sampler's do
+_RESTORED = 0.5  # share of latents that are the miniature's own, as those of its pictures are
+_ABSENT = 0.3  # share of phrases that name nothing in the scene
 _OVERLAP_WEIGHT = 0.5
 _SHEET_SCENES = 12
 
@@ -41,22 +46,22 @@ class _Objective(nn.Module):
         """Losses of the masks.
 
         The batch has ``latents`` (B, 4, h, w), ``phrase_ids`` and ``condition_ids`` (B, 77) tokens,
-        one ``timestep`` and ``noise_seed``, and ``masks`` (B, H, W) of 0 and 1.
+        one ``timestep`` and ``noise_seed``, ``is_restored`` (B, 1, 1, 1), and ``masks`` (B, H, W)
+        of 0 and 1.
         """
         (miniature,) = self._frozen
         with torch.no_grad():
             context = miniature.text_encoder(batch["phrase_ids"])
             condition = miniature.text_encoder(batch["condition_ids"])
-            features = probe_features(
-                miniature.unet,
+            features, restored = _denoise(
+                miniature,
                 batch["latents"],
                 condition,
-                miniature.schedule,
-                t=batch["timestep"],
-                generator=torch.Generator().manual_seed(batch["noise_seed"]),
-                blocks=self.head.config.taps or BLOCKS,
+                batch["timestep"],
+                seeded_noise(batch["latents"].shape, batch["noise_seed"]),
             )
-        logits = self.head(batch["latents"], context, features)[:, 0].float()
+            latents = torch.where(batch["is_restored"], restored, batch["latents"])
+        logits = self.head(latents, context, features)[:, 0].float()
         masks = batch["masks"]
         pixels = F.binary_cross_entropy_with_logits(logits, masks)
         overlap = _overlap_loss(logits, masks)
@@ -65,6 +70,22 @@ class _Objective(nn.Module):
             "pixels": pixels.detach(),
             "overlap": overlap.detach(),
         }
+
+
+def _denoise(
+    miniature: Miniature, latents: Tensor, condition: Tensor, timestep: float, noise: Tensor
+) -> tuple[Features, Tensor]:
+    """The features of noisy latents, and the clean latents that the miniature sees in them.
+
+    What it sees is softer than the latents of a scene, as those of a picture that it paints are.
+    """
+    noise = noise.to(latents)
+    noisy = miniature.schedule.add_noise(latents, noise, timestep)
+    with capturing(miniature.unet, find_taps(miniature.unet)) as capture:
+        predicted = miniature.unet(noisy, noisy.new_full((len(noisy),), timestep), condition)
+    signal = miniature.schedule.alphas_cumprod[int(timestep)]
+    restored = (noisy - (1 - signal).sqrt() * predicted) / signal.sqrt()
+    return capture.features(timestep, "probe"), restored.clamp(-RANGE, RANGE)
 
 
 def _overlap_loss(logits: Tensor, masks: Tensor) -> Tensor:
@@ -104,7 +125,7 @@ class HeadStage:
         layouts = [self._scenes.layout(index) for index in indices]
         labels = [self._labels[index] for index in indices]
         phrases = [
-            draw_phrases(layout, label, draw, 1)[0]
+            draw_phrases(layout, label, draw, 1, absent=_ABSENT)[0]
             for layout, label in zip(layouts, labels, strict=True)
         ]
         conditions = [
@@ -120,6 +141,9 @@ class HeadStage:
             "masks": _masks(labels, phrases),
             "timestep": float(_WINDOW[0] + draw.below(_WINDOW[1] - _WINDOW[0] + 1)),
             "noise_seed": draw.below(2**31),
+            "is_restored": torch.tensor([draw.chance(_RESTORED) for _ in indices])[
+                :, None, None, None
+            ],
         }
 
     def sheet(self) -> Image.Image:

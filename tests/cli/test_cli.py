@@ -24,13 +24,20 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
-class TestDemo:
-    @pytest.fixture(scope="class")
-    def out(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        out = tmp_path_factory.mktemp("demo") / "new" / "folder"
-        assert main(["demo", "--out", str(out), "--steps", "10"]) == 0
-        return out
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a demo has written."""
+    out = tmp_path_factory.mktemp("demo") / "new" / "folder"
+    assert main(["demo", "--out", str(out), "--steps", "10"]) == 0
+    return out
 
+
+def opened(path: Path) -> Image.Image:
+    with Image.open(path) as picture:
+        return picture.copy()
+
+
+class TestDemo:
     def test_it_writes_every_picture_and_the_report(self, out: Path) -> None:
         report = json.loads((out / "report.json").read_text("utf-8"))
         masks = {phrase["mask"] for phrase in report["phrases"]}
@@ -43,9 +50,9 @@ class TestDemo:
 
     def test_masks_are_8_bit_of_the_size_of_the_picture(self, out: Path) -> None:
         report = json.loads((out / "report.json").read_text("utf-8"))
-        size = Image.open(out / "image.png").size
+        size = opened(out / "image.png").size
         for phrase in report["phrases"]:
-            mask = Image.open(out / phrase["mask"])
+            mask = opened(out / phrase["mask"])
             assert (mask.mode, mask.size) == ("L", size)
             area = np.asarray(mask).mean() / 255
             assert area == pytest.approx(phrase["area"], abs=1e-3)
@@ -68,7 +75,7 @@ class TestSegment:
         assert report == json.loads((out / "report.json").read_text("utf-8"))
         names = [phrase["mask"] for phrase in report["pictures"][0]["phrases"]]
         assert names == ["mask-sky.png", "mask-red-car.png"]
-        assert all(Image.open(out / name).size == (121, 99) for name in names)
+        assert all(opened(out / name).size == (121, 99) for name in names)
 
     def test_many_pictures_have_a_folder_each(self, picture: Path, tmp_path: Path) -> None:
         twin = tmp_path / "other" / "scene.png"
