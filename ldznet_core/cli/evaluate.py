@@ -39,7 +39,7 @@ class Options:
     steps: int = option(20, "UNet passes for a picture")
     guidance: float = option(GUIDANCE, "how strictly prompts are followed")
     scenes: int = option(20000, "scenes that the judge is trained on, as in `ldznet train`")
-    run: Path = option(Path("runs/miniature"), "folder whose cache the judge's scenes come from")
+    folder: Path = option(Path("runs/miniature"), "folder whose cache the judge's scenes come from")
     model: str = option("miniature", '"miniature" or a folder of such weights')
     head: str = option("miniature", "name or file of the head")
     out: Path | None = option(None, "file for the figures as JSON; for a sheet, the picture")
@@ -129,7 +129,7 @@ def _recognition(options: Options, miniature: Miniature) -> dict[str, Any]:
     from ..evaluation.pictures import recognise
     from ..training.cache import SceneCache
 
-    cache, side = options.run / "cache", miniature.image_side
+    cache, side = options.folder / "cache", miniature.image_side
     scenes = SceneCache(cache, options.world, "train", options.scenes, side)
     judge = train_judge(scenes, SceneCache(cache, options.world, "validation", 500, side))
     found = recognise(miniature, judge, options.samples, options.steps, options.guidance)

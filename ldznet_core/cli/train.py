@@ -18,7 +18,7 @@ class Options:
     """The flags of the command."""
 
     stage: Literal["vae", "ldm", "head"] = option("vae", "what is trained", positional=True)
-    run: Path = option(Path("runs/miniature"), "folder of states, logs, samples and weights")
+    folder: Path = option(Path("runs/miniature"), "folder of states, logs, samples and weights")
     world: str = option("small", "the world's name")
     scenes: int = option(20000, "scenes to train on, rendered once")
     side: int = option(128, "side of the scenes in pixels, a multiple of 64")
@@ -59,19 +59,19 @@ def run(options: Options) -> dict[str, object]:
     )
     stage: Stage = make_stage(
         options.stage,
-        options.run,
+        options.folder,
         world=options.world,
         scenes=options.scenes,
         side=options.side,
         crop=options.crop,
         seed=options.seed,
     )
-    done = train(stage, plan, options.run, resume=options.resume)
+    done = train(stage, plan, options.folder, resume=options.resume)
     return {
         "stage": options.stage,
         "steps": done,
         "of": options.steps,
-        "weights": str(options.run / "weights"),
+        "weights": str(options.folder / "weights"),
     }
 
 

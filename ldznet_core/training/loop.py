@@ -211,7 +211,7 @@ def _check_state(folder: Path, resume: bool) -> None:
     if exists and not resume:
         raise InputError(
             f"expected a new run, found a saved state in {folder}: add --resume to go on with it, "
-            "or choose another --run"
+            "or choose another --folder"
         )
     if resume and not exists:
         raise InputError(f"expected a saved state in {folder}, found none: leave out --resume")

@@ -64,10 +64,10 @@ def test_going_on_after_a_stop_equals_never_having_stopped(finished: Path, tmp_p
         (run / "weights" / "vae.safetensors").write_bytes(vae.read_bytes())
     train(stage("ldm", straight), plan(20), straight, resume=False)
     assert train(stage("ldm", stopped), plan(20, minutes=0), stopped, resume=False) == 10
-    (stopped / "ldm" / "log.jsonl").open("a").write('{"step": 15, "seconds": 1, "loss": 9}\n')
+    log = stopped / "ldm" / "log.jsonl"
+    log.write_text(log.read_text() + '{"step": 15, "seconds": 1, "loss": 9}\n')
     assert train(stage("ldm", stopped), plan(20), stopped, resume=True) == 20
-    lines = (stopped / "ldm" / "log.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines] == [10, 20]
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [10, 20]
     for name in ("unet", "text_encoder"):
         one, _ = read_weights(straight / "weights" / name)
         other, _ = read_weights(stopped / "weights" / name)
@@ -125,7 +125,7 @@ def test_two_processes_share_the_work(tmp_path: Path) -> None:
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
     launch += ["--master_port=0", "--standalone", "-m", "ldznet_core", "train", "vae"]
     done = subprocess.run(
-        [*launch, "--run", str(tmp_path), *words], capture_output=True, text=True, timeout=300
+        [*launch, "--folder", str(tmp_path), *words], capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr[-2000:]
     _, metadata = read_weights(tmp_path / "weights" / "vae")
