@@ -32,15 +32,15 @@ class Options:
     """The flags of the command."""
 
     out: Path = option(Path("ldznet-demo"), "folder for the pictures and report.json")
-    prompt: str = option("a red apple left of an owl on a beach", "what to paint")
+    prompt: str = option("a red car in a meadow", "what to paint")
     phrase: tuple[str, ...] = option(
-        ("red apple", "owl", "sea", "sand", "car"), "what to mask; may be repeated"
+        ("red car", "sky", "grass", "owl"), "what to mask; may be repeated"
     )
     inpaint: str = option(
-        "a blue balloon left of an owl on a beach",
+        "a turtle in a meadow",
         "the prompt of the inpainting, which repaints the first phrase that is found",
     )
-    seed: int = option(2, "of the picture; the inpainting takes the next")
+    seed: int = option(0, "of the picture; the inpainting takes the next")
     steps: int = option(20, "UNet passes for a picture")
     guidance: float = option(GUIDANCE, "how strictly prompts are followed; 1 is plain sampling")
     threshold: float | None = option(

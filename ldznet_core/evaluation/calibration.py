@@ -13,6 +13,9 @@ from ..segmenter import Segmenter
 from .cases import Case
 from .metrics import mean_iou, overlap
 
+REJECTED = 0.93
+"""Share of absent phrases that the presence threshold rejects on the scenes that choose it."""
+
 _CANDIDATES = tuple(round(0.05 * number, 2) for number in range(4, 17))
 
 
@@ -28,7 +31,7 @@ class Calibration:
 
 
 def calibrate(segmenter: Segmenter, cases: Iterable[Case]) -> Calibration:
-    """The mask threshold of the best mean IoU, and the score that best parts there from not there.
+    """The mask threshold of the best mean IoU, and the lowest score that denies what is absent.
 
     Args:
         segmenter: Its own thresholds play no part.
@@ -61,16 +64,12 @@ def calibrate(segmenter: Segmenter, cases: Iterable[Case]) -> Calibration:
     )
 
 
-def part(present: Sequence[float], absent: Sequence[float]) -> float:
-    """The score at which as few as possible of either kind, in shares, are on the wrong side.
+def part(present: Sequence[float], absent: Sequence[float], rejected: float = REJECTED) -> float:
+    """The lowest score that rejects this share of what is not there, clear of what is.
 
     >>> part([0.9, 0.8], [0.1, 0.4])
     0.6
     """
-    scores = np.unique(np.concatenate([present, absent, [0.01, 0.99]]))
-    cuts = (scores[1:] + scores[:-1]) / 2
-    missed = np.searchsorted(np.sort(present), cuts, "left") / max(1, len(present))
-    taken = 1 - np.searchsorted(np.sort(absent), cuts, "left") / max(1, len(absent))
-    wrong = missed + taken
-    least = np.flatnonzero(wrong <= wrong.min() + 1e-12)
-    return round(float(np.median(cuts[least])), 4)
+    floor = float(np.quantile(absent, rejected, method="higher"))
+    above = [score for score in present if score > floor]
+    return round((floor + min(above, default=1.0)) / 2, 4)

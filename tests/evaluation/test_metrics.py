@@ -48,8 +48,8 @@ def test_the_parting_score_lies_between_what_is_there_and_what_is_not() -> None:
     assert 0.4 < part([0.9, 0.8, 0.7], [0.1, 0.4, 0.2]) < 0.7
 
 
-def test_the_parting_score_gives_up_the_fewest_shares() -> None:
-    """One outlier among many absent phrases is given up; a present one of two is not."""
-    present, absent = [0.6, 0.9], [0.1] * 9 + [0.95]
-    cut = part(present, absent)
-    assert 0.1 < cut < 0.6
+def test_the_parting_score_rejects_the_share_that_it_promises() -> None:
+    absent = [number / 100 for number in range(100)]
+    cut = part([0.995, 0.97, 0.3], absent, rejected=0.9)
+    assert np.mean(np.asarray(absent) < cut) >= 0.9
+    assert 0.9 < cut < 0.97
