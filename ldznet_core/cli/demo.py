@@ -144,7 +144,11 @@ def _timed(seconds: Seconds, part: str) -> Iterator[None]:
 @contextmanager
 def _steps_shown(what: str, steps: int) -> Iterator[Callable[[int], None]]:
     with tqdm(total=steps, desc=what, unit="step", leave=False) as bar:
-        yield lambda done: bar.update(done - bar.n) and None
+
+        def show(done: int) -> None:
+            bar.update(done - bar.n)
+
+        yield show
 
 
 def _paint(options: Options, miniature: Miniature, *, captures: bool) -> Generation:

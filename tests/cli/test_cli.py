@@ -1,6 +1,7 @@
 """The command line as users meet it: files, exit statuses and single sentences."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 pytest.importorskip("diffusers", reason="the command line needs the extra `cli`")
 
+from ldznet_core import load_head, save_head
 from ldznet_core.cli import COMMANDS, main
 
 
@@ -148,6 +150,25 @@ def test_a_damaged_picture_is_refused_before_any_work(
     assert error.startswith("ldznet: error: ")
     assert len(error.strip().splitlines()) == 1
     assert not out.exists()
+
+
+def test_a_head_of_another_family_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = load_head("miniature")
+    head.config = replace(head.config, family="sd1")
+    save_head(head, tmp_path / "sd1")
+    words = ["demo", "--head", str(tmp_path / "sd1.safetensors"), "--out", str(tmp_path / "out")]
+    assert main(words) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("ldznet: error: expected a head for 'miniature', got one for 'sd1'")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_head_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "head.safetensors").write_bytes(b"\xff" * 100)
+    assert main(["info", str(tmp_path / "head.safetensors")]) == 2
+    assert "expected safetensors" in capsys.readouterr().err
 
 
 def test_one_bad_picture_of_several_writes_none(
