@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from .capture import Features
-from .noise import NoiseSchedule
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
 class Backbone(Protocol):
-    """A latent diffusion model: its VAE, its text encoder and its UNet.
+    """A latent diffusion model: its VAE's encoder, its text encoder and its UNet.
 
     Nothing here is random unless a generator is passed: the same input gives the same tensors.
     """
@@ -29,23 +28,12 @@ class Backbone(Protocol):
     def stride(self) -> int:
         """Pixels to a latent, along each side; 8 for every family so far."""
 
-    @property
-    def device(self) -> torch.device:
-        """Where its tensors come out."""
-
-    @property
-    def schedule(self) -> NoiseSchedule:
-        """How much noise its UNet expects at a timestep."""
-
     def encode_image(self, image: Image) -> Tensor:
         """Clean latents ``(1, C, h, w)``, the posterior's mode, scaled as the UNet takes them.
 
         Args:
             image: RGB, with sides in multiples of ``stride``.
         """
-
-    def decode_image(self, latents: Tensor) -> Image:
-        """The RGB picture of ``(1, C, h, w)`` latents, ``stride`` times as large."""
 
     def encode_text(self, phrases: Sequence[str]) -> Tensor:
         """Text features ``(P, T, D)``.

@@ -16,6 +16,12 @@ from .taps import Taps
 Source: TypeAlias = Literal["sampling", "probe"]
 """Whether the host's own sampling gave the features, or an extra pass of ours."""
 
+WINDOW = (300.0, 500.0)
+"""The timesteps whose features tell most about a picture (arXiv 2303.12343, section 3.2)."""
+
+BEST_TIMESTEP = 400.0
+"""Where heads are trained; of several captures, the one nearest to it is read."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:

@@ -53,6 +53,34 @@ def subtract(masks: Tensor, removed: Tensor) -> Tensor:
     return masks * (1 - removed)
 
 
+def grow(masks: Tensor, pixels: int) -> Tensor:
+    """``(P, H, W)`` masks that reach this many pixels further to every side."""
+    for kernel in ((2 * pixels + 1, 1), (1, 2 * pixels + 1)):
+        masks = F.max_pool2d(masks, kernel, stride=1, padding=(kernel[0] // 2, kernel[1] // 2))
+    return masks
+
+
+def feather(masks: Tensor, pixels: int) -> Tensor:
+    """``(P, H, W)`` masks in [0, 1] whose edges fade over this many pixels to either side.
+
+    What lies further inside stays 1, what lies further outside 0, exactly. The picture's border is
+    no edge: a mask that runs into it stays whole there.
+    """
+    for reach in (pixels // 2, pixels - pixels // 2):  # two boxes fade smoothly, like a tent
+        masks = _box_blur(masks, reach)
+    return masks
+
+
 def keep_present(masks: Tensor, is_present: Tensor) -> Tensor:
     """``(P, H, W)`` masks, emptied where the ``(P,)`` booleans say that the thing is absent."""
     return torch.where(is_present[:, None, None], masks, 0.0)
+
+
+def _box_blur(masks: Tensor, reach: int) -> Tensor:
+    """The mean over a square that reaches this many pixels to every side."""
+    if not reach:
+        return masks
+    padded = F.pad(masks, (reach, reach, reach, reach), mode="replicate")
+    for kernel in ((2 * reach + 1, 1), (1, 2 * reach + 1)):
+        padded = F.avg_pool2d(padded, kernel, stride=1)
+    return padded.clamp(0, 1)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from .segmentation import Segmentation
 
@@ -55,6 +57,17 @@ def overlay(picture: Image, segmentation: Segmentation, smallest_side: int = 384
         draw.text((20, top - 1), line.encode("latin-1", "replace").decode("latin-1"), fill="black")
     canvas.paste(shown, (0, 0))
     return canvas
+
+
+def heatmap(segmentation: Segmentation) -> Tensor:
+    """Probabilities as light, ``(H, W, 3)`` RGB in [0, 1]: each phrase in a colour of its own.
+
+    Where phrases compete for a pixel, the likelier one gives the colour.
+    """
+    likeliest = segmentation.probabilities.max(dim=0)
+    colours = [_colour(index) for index in range(len(segmentation.phrases))]
+    palette = torch.tensor(colours, device=likeliest.values.device) / 255
+    return palette[likeliest.indices] * likeliest.values[..., None]
 
 
 def side_by_side(pictures: Sequence[Image]) -> Image:

@@ -38,11 +38,20 @@ def probe_features(
         generator: Source of the noise; None means a fixed seed.
         blocks: Where features are taken.
     """
-    generator = generator or torch.Generator().manual_seed(0)
     padded = pad_to_multiple(latents)
-    noise = torch.randn(padded.shape, generator=generator, device=generator.device).to(padded)
-    noisy = schedule.add_noise(padded, noise, t)
+    noisy = schedule.add_noise(padded, probe_noise(padded, generator), t)
     phrases = len(context)
     with capturing(unet, find_taps(unet, blocks), stop_after_last=True) as capture:
         unet(noisy.expand(phrases, -1, -1, -1), noisy.new_full((phrases,), t), context)
     return capture.features(t, "probe")
+
+
+def probe_noise(latents: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """The noise of a probe, of the latents' shape, dtype and device, and of variance 1.
+
+    Args:
+        latents: ``(B, C, h, w)``, padded already.
+        generator: Source of the noise; None means a fixed seed.
+    """
+    generator = generator or torch.Generator().manual_seed(0)
+    return torch.randn(latents.shape, generator=generator, device=generator.device).to(latents)

@@ -51,7 +51,9 @@ class Segmentation:
     scores: list[float]
     """How surely each thing is there at all, in [0, 1]: the mean of its best 1 % of pixels."""
     found: list[bool]
-    """Whether the score reaches the head's presence threshold and the mask is not empty."""
+    """Whether the thing is present and its mask is not empty."""
+    present: list[bool]
+    """Whether the score reaches the head's presence threshold."""
     masks: Tensor
     """``(P, H, W)`` of 0 and 1, negatives taken out; empty where nothing was found."""
     threshold: float
@@ -87,7 +89,8 @@ def read_logits(
     logits = resize(logits, size)
     probabilities = logits.sigmoid()
     masks = threshold_mask(probabilities, request.threshold)
-    masks = keep_present(masks, scores >= presence_threshold)
+    is_present = scores >= presence_threshold
+    masks = keep_present(masks, is_present)
     wanted = len(request.phrases)
     masks = subtract(masks[:wanted], union(masks[wanted:]))
     return Segmentation(
@@ -96,6 +99,7 @@ def read_logits(
         probabilities=probabilities[:wanted],
         scores=scores[:wanted].tolist(),
         found=masks.flatten(1).any(dim=1).tolist(),
+        present=is_present[:wanted].tolist(),
         masks=masks,
         threshold=request.threshold,
         source=source,

@@ -13,7 +13,7 @@ from .backbone import Backbone
 from .capture import Features
 from .errors import InputError, UnsupportedModelError
 from .frames import STRIDE
-from .head import LDZNetHead
+from .head import Head
 from .phrases import fill_template
 from .pictures import pad_picture, scale_to_area, size_of, to_picture
 from .segmentation import Request, Segmentation, read_logits
@@ -28,13 +28,21 @@ FeatureSource: TypeAlias = Callable[[slice, list[str]], BlockFeatures | None]
 class Segmenter:
     """Finds what phrases name, with a head that understands the backbone's latents."""
 
-    def __init__(self, backbone: Backbone, head: LDZNetHead, *, phrases_per_pass: int = 16) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: Head,
+        *,
+        phrases_per_pass: int = 16,
+        on_pass: Callable[[], None] | None = None,
+    ) -> None:
         """Join a backbone and a head; neither is changed.
 
         Args:
             backbone: Encodes pictures and phrases, and takes features from its UNet.
             head: Trained for the backbone's family.
             phrases_per_pass: How many phrases go through the networks at once.
+            on_pass: Told of each such pass when it is done.
 
         Raises:
             UnsupportedModelError: The head is for another family, or for another kind of VAE.
@@ -52,6 +60,7 @@ class Segmenter:
         self.backbone = backbone
         self.head = head
         self.phrases_per_pass = phrases_per_pass
+        self.on_pass = on_pass
 
     def segment_image(
         self,
@@ -75,27 +84,36 @@ class Segmenter:
         Raises:
             InputError: The picture, a phrase or the threshold cannot be used.
         """
-        config = self.head.config
         request = self._request(phrases, negatives, threshold)
         picture = to_picture(image)
-        working = scale_to_area(picture, config.image_side)
-        height, width = size_of(working)
+        working = scale_to_area(picture, self.head.config.image_side)
         with _inference(self.head):
             latents = self.backbone.encode_image(pad_picture(working, self.backbone.stride))
-            self._check_latents(latents)
+        return self._probed(latents, request, size_of(working), size_of(picture))
 
-            def probe(rows: slice, texts: list[str]) -> Features | None:
-                return self.backbone.probe(latents, texts, t=config.timestep)
+    def segment_latents(
+        self,
+        latents: Tensor,
+        phrases: Sequence[str],
+        negatives: Sequence[str] = (),
+        threshold: float | None = 0.5,
+        size: tuple[int, int] | None = None,
+    ) -> Segmentation:
+        """Masks from latents alone, by a probe of the backbone for each phrase.
 
-            logits = self._logits(latents, request, probe if config.taps else _no_features)
-        return read_logits(
-            logits[:, :height, :width].clone(),
-            request,
-            size_of(picture),
-            config.presence_threshold,
-            source="probe" if config.taps else None,
-            timestep=config.timestep if config.taps else None,
-        )
+        Args:
+            latents: ``(1, C, h, w)``, clean, of any size.
+            phrases: What to find, a mask each.
+            negatives: What to take out of every mask.
+            threshold: Probability above which a pixel is in the mask; None is the head's own.
+            size: (height, width) of the masks; None is the decoded picture's, (8h, 8w).
+
+        Raises:
+            InputError: The latents, a phrase or the threshold cannot be used.
+        """
+        request = self._request(phrases, negatives, threshold)
+        decoded = (STRIDE * latents.shape[-2], STRIDE * latents.shape[-1])
+        return self._probed(latents, request, decoded, size or decoded)
 
     def segment_features(
         self,
@@ -141,6 +159,27 @@ class Segmenter:
             timestep=known.timestep if known else None,
         )
 
+    def _probed(
+        self, latents: Tensor, request: Request, frame: tuple[int, int], size: tuple[int, int]
+    ) -> Segmentation:
+        """Masks of a size, of the part of the latents' picture that lies in the frame."""
+        config = self.head.config
+        self._check_latents(latents)
+
+        def probe(rows: slice, texts: list[str]) -> Features:
+            return self.backbone.probe(latents, texts, t=config.timestep)
+
+        with _inference(self.head):
+            logits = self._logits(latents, request, probe if config.taps else _no_features)
+        return read_logits(
+            logits[:, : frame[0], : frame[1]].clone(),
+            request,
+            size,
+            config.presence_threshold,
+            source="probe" if config.taps else None,
+            timestep=config.timestep if config.taps else None,
+        )
+
     def _request(
         self, phrases: Sequence[str], negatives: Sequence[str], threshold: float | None
     ) -> Request:
@@ -179,24 +218,28 @@ class Segmenter:
             texts = fill_template(self.head.config.template, request.asked[rows])
             context = self.backbone.encode_text(texts)
             passes.append(self.head(latents, context, features_of(rows, texts)))
+            if self.on_pass:
+                self.on_pass()
         logits = torch.cat(passes)[:, 0].float()
         _check_finite(logits, "logits of the head (load it with dtype=torch.float32)")
         return logits
 
 
 @contextmanager
-def _inference(network: nn.Module) -> Iterator[None]:
-    """No gradients, and the network in eval mode until the end; then in its own mode again.
+def _inference(head: Head) -> Iterator[None]:
+    """No gradients, and a network in eval mode until the end; then in its own mode again.
 
     What is made in here refuses to be written to outside: results that a caller gets are cloned.
     """
-    was_training = network.training
-    network.eval()
+    was_training = isinstance(head, nn.Module) and head.training
+    if isinstance(head, nn.Module):
+        head.eval()
     try:
         with torch.inference_mode():
             yield
     finally:
-        network.train(was_training)
+        if isinstance(head, nn.Module):
+            head.train(was_training)
 
 
 def _no_features(rows: slice, texts: list[str]) -> None:

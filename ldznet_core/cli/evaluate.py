@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..evaluation.calibration import calibrate
 from ..evaluation.cases import cases
 from ..evaluation.masks import evaluate_masks
+from ..head import LDZNetHead
 from ..miniature import Miniature
 from ..miniature.sampling import GUIDANCE
 from ..segmenter import Segmenter
@@ -58,7 +59,7 @@ def run(options: Options) -> dict[str, Any]:
         return _draw_sheet(options, miniature, segmenter)
     report: dict[str, Any] = {}
     if options.what == "calibration":
-        report["calibration"] = _calibrate(options, segmenter)
+        report["calibration"] = _calibrate(options, segmenter, head)
     if options.what in ("masks", "all"):
         asked = cases(options.world, options.split, options.count, miniature.image_side)
         shown = tqdm(asked, desc=f"masks of {options.split}", total=options.count, leave=False)
@@ -101,10 +102,9 @@ def _draw_sheet(options: Options, miniature: Miniature, segmenter: Segmenter) ->
     return {"sheet": {"pictures": len(rows), "file": str(out)}}
 
 
-def _calibrate(options: Options, segmenter: Segmenter) -> dict[str, float]:
+def _calibrate(options: Options, segmenter: Segmenter, head: LDZNetHead) -> dict[str, float]:
     """Choose the thresholds on the validation split and save the head with them."""
-    head = segmenter.head
-    asked = cases(options.world, "validation", options.count, segmenter.head.config.image_side)
+    asked = cases(options.world, "validation", options.count, head.config.image_side)
     found = calibrate(segmenter, tqdm(asked, desc="calibration", total=options.count, leave=False))
     head.config = dataclasses.replace(
         head.config,

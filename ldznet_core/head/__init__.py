@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .config import BlockSize, HeadConfig, block_sizes
+from .base import Head
+from .config import BlockSize, HeadConfig, activation_bytes, block_sizes
 from .layers import AttentionPool, FeatureBlock, FeatureTransformer, mask_decoder
 from .ldznet import LDZNetHead
 
@@ -11,8 +12,10 @@ __all__ = [
     "BlockSize",
     "FeatureBlock",
     "FeatureTransformer",
+    "Head",
     "HeadConfig",
     "LDZNetHead",
+    "activation_bytes",
     "block_sizes",
     "mask_decoder",
 ]

@@ -80,6 +80,24 @@ def block_sizes(unet: UNetConfig) -> dict[int, BlockSize]:
     }
 
 
+def activation_bytes(
+    config: HeadConfig, phrases: int, latent_size: tuple[int, int], bytes_per_value: int
+) -> int:
+    """About the memory that a pass needs besides the weights, for hosts that make room for it.
+
+    64 values for each channel of the first level and each latent; 53 were alive at the peak of one
+    phrase at the size of SD 1.x with 64x64 latents.
+
+    Args:
+        config: Of the head.
+        phrases: Rows of the pass.
+        latent_size: (h, w) of the latents.
+        bytes_per_value: Of the dtype that the head computes in.
+    """
+    height, width = (padded_side(side, config.unet.stride) for side in latent_size)
+    return 64 * config.unet.model_channels * phrases * height * width * bytes_per_value
+
+
 def _require(holds: bool, expected: str, got: str) -> None:
     if not holds:
         raise InputError(f"a head's configuration expects {expected}, got {got}: correct it")

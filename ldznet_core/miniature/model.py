@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor
 
-from ..capture import Features
+from ..capture import BEST_TIMESTEP, Features
 from ..errors import InputError
 from ..frames import STRIDE
 from ..noise import NoiseSchedule
@@ -20,15 +20,12 @@ from ..pictures import size_of, to_picture
 from ..probe import probe_features
 from ..unet import UNet
 from .networks import load_unet
+from .parts import WEIGHTS
 from .repaint import blend, latent_mask
 from .sampling import GUIDANCE, Guidance, Repaint, sample
 from .text import TextEncoder, load_text_encoder, tokenize
 from .vae import decode, encode, load_vae
 
-WEIGHTS = Path(__file__).parent / "weights"
-"""The folder of the weights that come with the package."""
-
-_BEST_TIMESTEP = 400.0
 _MULTIPLE = 8 * STRIDE
 
 
@@ -45,9 +42,7 @@ class Generation:
     @property
     def features(self) -> Features | None:
         """Those captured nearest to t = 400, where heads were trained; None if there are none."""
-        return min(
-            self.captured, key=lambda each: abs(each.timestep - _BEST_TIMESTEP), default=None
-        )
+        return min(self.captured, key=lambda each: abs(each.timestep - BEST_TIMESTEP), default=None)
 
 
 class Miniature:
@@ -121,7 +116,7 @@ class Miniature:
         self,
         latents: Tensor,
         phrases: Sequence[str],
-        t: float = _BEST_TIMESTEP,
+        t: float = BEST_TIMESTEP,
         generator: torch.Generator | None = None,
     ) -> Features:
         """Features of clean latents ``(1, 4, h, w)`` under noise, a row per phrase."""

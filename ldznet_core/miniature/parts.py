@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from ..errors import CheckpointError
 from ..weights import read_weights, write_weights
 
+WEIGHTS = Path(__file__).parent / "weights"
+"""The folder of the weights that come with the package."""
+
 _CONFIG_KEY = "miniature"
 
 

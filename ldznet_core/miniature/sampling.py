@@ -9,13 +9,9 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
-from ..capture import Features, capturing
+from ..capture import WINDOW, Features, capturing
 from ..taps import BLOCKS, find_taps
 from ..unet import UNet
-
-CAPTURE_WINDOW = (300.0, 500.0)
-"""Timesteps whose features the paper found best (section 3.2)."""
-
 
 GUIDANCE = 5.0
 """How strictly prompts are followed, chosen by eye among 2 to 6."""
@@ -88,7 +84,7 @@ def sample(
         guidance: what steers it, one prompt a row or one for all.
         steps: UNet passes.
         generator: source of the noise that each step renews, on the CPU.
-        captures: whether to keep the prompt's features at timesteps in `CAPTURE_WINDOW`.
+        captures: whether to keep the prompt's features at timesteps in `capture.WINDOW`.
         repaint: what to keep of another picture.
         on_step: told the number of steps done.
 
@@ -102,7 +98,7 @@ def sample(
         if repaint is not None:
             known = scheduler.add_noise(repaint.latents, noise, timestep[None])
             latents = repaint.mask * latents + (1 - repaint.mask) * known
-        if taps is not None and CAPTURE_WINDOW[0] <= timestep <= CAPTURE_WINDOW[1]:
+        if taps is not None and WINDOW[0] <= timestep <= WINDOW[1]:
             with capturing(unet, taps) as recorder:
                 predicted = _predict(unet, latents, timestep, guidance)
             prompt_rows = slice(-len(latents), None)
