@@ -32,6 +32,7 @@ CHECKS = (
     ("ruff", "check", "."),
     ("ruff", "format", "--check", "."),
     ("mypy",),
+    ("tools.check_pack_types",),
 )
 
 Pip = Callable[..., bool]

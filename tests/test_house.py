@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import ast
-import asyncio
 import doctest
 import importlib
 import importlib.util
-import inspect
-import logging
 import re
 import subprocess
 import sys
@@ -190,29 +187,6 @@ def test_the_door_of_comfyui_imports_nothing_but_python_itself(root: Path) -> No
     )
     done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True)
     assert (done.stdout.strip(), done.stderr) == ("set()", "")
-
-
-def test_the_door_of_comfyui_opens_on_no_nodes_and_says_so(
-    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    # What ComfyUI 0.8.0 asks for (nodes.py:load_custom_node): a coroutine function giving a
-    # ComfyExtension, whose get_node_list is awaited; NODE_CLASS_MAPPINGS would hide it.
-    class ComfyExtension:
-        pass
-
-    latest = types.ModuleType("comfy_api.latest")
-    latest.ComfyExtension = ComfyExtension  # type: ignore[attr-defined]
-    latest.io = types.SimpleNamespace()  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "comfy_api", types.ModuleType("comfy_api"))
-    monkeypatch.setitem(sys.modules, "comfy_api.latest", latest)
-    door = load(root / "__init__.py")
-    assert not hasattr(door, "NODE_CLASS_MAPPINGS")
-    assert inspect.iscoroutinefunction(door.comfy_entrypoint)
-    with caplog.at_level(logging.WARNING):
-        extension = asyncio.run(door.comfy_entrypoint())
-    assert isinstance(extension, ComfyExtension)
-    assert asyncio.run(extension.get_node_list()) == []
-    assert "no ComfyUI nodes yet" in caplog.text
 
 
 @pytest.mark.parametrize(

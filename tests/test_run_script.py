@@ -175,7 +175,7 @@ def test_an_old_python_is_told_what_is_needed(
 
 @pytest.mark.parametrize(
     ("statuses", "status"),
-    [([0, 0, 0, 0], 0), ([1, 0, 0, 0], 1), ([1, 0, 2, 5], 5), ([0, 0, -9, 0], -9)],
+    [([0] * 5, 0), ([1, 0, 0, 0, 0], 1), ([1, 0, 2, 0, 5], 5), ([0, 0, -9, 0, 0], -9)],
 )
 def test_every_check_runs_and_any_failure_counts(
     script: types.ModuleType,
@@ -192,7 +192,8 @@ def test_every_check_runs_and_any_failure_counts(
 
     monkeypatch.setattr(script, "call", call)
     assert script.run_checks(Path("python"), ["-k", "taps"]) == status
-    assert [command[0] for command in ran] == ["ruff", "ruff", "mypy", "pytest"]
+    checks = ["ruff", "ruff", "mypy", "tools.check_pack_types", "pytest"]
+    assert [command[0] for command in ran] == checks
     assert ran[-1] == ["pytest", "-k", "taps"]
 
 

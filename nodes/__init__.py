@@ -1,0 +1,21 @@
+"""LD-ZNet in ComfyUI: the nodes, and what translates between the host and ldznet_core."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from .capture import LDZNetCapture
+from .folders import register
+from .load import LDZNetLoadHead, LDZNetLoadMiniature
+from .segment import LDZNetSegment, LDZNetSegmentImage
+
+__all__ = ["NODES", "register"]
+
+NODES: list[type[io.ComfyNode]] = [
+    LDZNetLoadMiniature,
+    LDZNetLoadHead,
+    LDZNetCapture,
+    LDZNetSegment,
+    LDZNetSegmentImage,
+]
+"""In the order of a workflow."""

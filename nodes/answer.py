@@ -1,0 +1,111 @@
+"""What the masks of a batch become in ComfyUI: outputs, and a preview under the node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..ldznet_core import Segmentation
+from ..ldznet_core.masks import feather, grow, union
+from ..ldznet_core.overlay import heatmap
+from .conversions import to_batch
+from .schema import output
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The masks of one picture of a batch."""
+
+    segmentation: Segmentation
+    reason: str = ""
+    """Why a probe was made where captured features were hoped for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """How the edges of masks are treated, in pixels."""
+
+    grow: int
+    feather: int
+
+    def of(self, masks: Tensor) -> Tensor:
+        """``(P, H, W)`` masks, grown and then feathered."""
+        return feather(grow(masks, self.grow), self.feather)
+
+
+def outputs() -> list[io.Output]:
+    """The outputs of every node that makes masks, in the order of `node_output`."""
+    return [
+        output(
+            io.Mask, "mask", "All phrases together, less the negative ones: one mask a picture."
+        ),
+        output(io.Mask, "masks", "One mask for each phrase, in their order.", is_list=True),
+        output(io.Image, "heatmap", "How likely each pixel is, each phrase in its own colour."),
+        output(
+            io.Float,
+            "scores",
+            "How surely each phrase is in the picture at all, 0 to 1.",
+            is_list=True,
+        ),
+        output(
+            io.Mask,
+            "probabilities",
+            "Soft masks before threshold and negatives, one for each phrase.",
+            is_list=True,
+        ),
+        output(io.String, "report", "In words: what was found, and where the features came from."),
+    ]
+
+
+def node_output(node: type[io.ComfyNode], answers: Sequence[Answer], edges: Edges) -> io.NodeOutput:
+    """The node's outputs for a batch, with the heat map and the report shown under the node."""
+    found = [answer.segmentation for answer in answers]
+    phrases = range(len(found[0].phrases))
+    masks = [edges.of(each.masks) for each in found]
+    lights = to_batch([heatmap(each) for each in found])
+    text = report(answers)
+    shown: dict[str, Any] = ui.PreviewImage(lights, cls=node).as_dict()
+    return io.NodeOutput(
+        to_batch([union(each) for each in masks]),
+        [to_batch([each[phrase] for each in masks]) for phrase in phrases],
+        lights,
+        [max(each.scores[phrase] for each in found) for phrase in phrases],
+        [to_batch([each.probabilities[phrase] for each in found]) for phrase in phrases],
+        text,
+        ui={**shown, "text": (text,)},
+    )
+
+
+def report(answers: Sequence[Answer]) -> str:
+    """A line for each phrase and one on the features, for each picture."""
+    blocks = []
+    for number, answer in enumerate(answers, start=1):
+        title = [f"picture {number}"] if len(answers) > 1 else []
+        blocks.append("\n".join([*title, *_lines(answer.segmentation), _origin(answer)]))
+    return "\n\n".join(blocks)
+
+
+def _lines(masks: Segmentation) -> list[str]:
+    return [
+        f"{phrase}: {_verdict(masks, index)}, score {masks.scores[index]:.2f}"
+        for index, phrase in enumerate(masks.phrases)
+    ]
+
+
+def _verdict(masks: Segmentation, index: int) -> str:
+    if masks.found[index]:
+        return "found"
+    return "there, but nothing is left of its mask" if masks.present[index] else "not there"
+
+
+def _origin(answer: Answer) -> str:
+    source, timestep = answer.segmentation.source, answer.segmentation.timestep
+    if source is None:
+        return "features: none, this head reads the latents alone"
+    how = "captured while sampling" if source == "sampling" else "from one extra pass (probe)"
+    because = f", because {answer.reason}" if answer.reason else ""
+    return f"features: {how} at t = {timestep:.0f}{because}"

@@ -1,0 +1,81 @@
+"""The nodes that load: the miniature, and heads."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from .folders import head_files, head_names
+from .managed_head import ManagedHead
+from .miniature import load_clip, load_model, load_vae
+from .schema import CATEGORY, described, output
+from .sockets import HeadSocket
+
+
+class LDZNetLoadMiniature(io.ComfyNode):
+    """The small text-to-image model that comes with the pack."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Return the node's interface."""
+        return described(
+            node_id="LDZNetLoadMiniature",
+            display_name="Load LD-ZNet Miniature",
+            category=CATEGORY,
+            description=(
+                "A small text-to-image model that comes with the pack, for trying everything out "
+                "without a download. It paints simple scenes of 128x128 pixels, such as "
+                '"a red car in a meadow"; CFG 5 suits it.'
+            ),
+            search_aliases=["tiny model", "demo model", "ld-znet"],
+            inputs=[],
+            outputs=[
+                output(io.Model, "model", "For any sampler, as of SD 1.x."),
+                output(io.Clip, "clip", "For CLIPTextEncode and for LD-ZNet's masks."),
+                output(io.Vae, "vae", "Between pictures and latents, 8 pixels to a latent."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        """Build the three parts."""
+        return io.NodeOutput(load_model(), load_clip(), load_vae())
+
+
+class LDZNetLoadHead(io.ComfyNode):
+    """The network that turns features into masks."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Return the node's interface."""
+        return described(
+            node_id="LDZNetLoadHead",
+            display_name="Load LD-ZNet Head",
+            category=CATEGORY,
+            description=(
+                "The network that turns a diffusion model's features into masks. A head belongs to "
+                "one family of models: the built-in one to the miniature, those in models/ldznet "
+                "to what they were trained on."
+            ),
+            search_aliases=["segmentation model", "mask model"],
+            inputs=[
+                io.Combo.Input(
+                    "head_name",
+                    options=head_names(),
+                    tooltip="A built-in head, or a .safetensors file in models/ldznet.",
+                )
+            ],
+            outputs=[
+                output(HeadSocket, "head", "For LD-ZNet Segment."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, head_name: str) -> str:
+        """Tell a changed file from the one that is loaded."""
+        states = [file.stat() for file in head_files(head_name)]
+        return repr([(state.st_size, state.st_mtime_ns) for state in states])
+
+    @classmethod
+    def execute(cls, head_name: str) -> io.NodeOutput:
+        """Load the head; it moves to its device when it is used."""
+        return io.NodeOutput(ManagedHead(head_files(head_name)[0]))

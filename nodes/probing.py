@@ -1,0 +1,83 @@
+"""A probe by the host's own means: one pass of the UNet through ComfyUI's guider.
+
+So the model is loaded and offloaded, and LoRAs and other patches applied, as for any sampling.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.samplers import CFGGuider, Sampler
+from torch import Tensor
+
+from ..ldznet_core import Features, capturing, find_taps
+from ..ldznet_core.frames import pad_to_multiple
+from ..ldznet_core.probe import probe_noise
+from .eager import uncompiled
+from .sampling import without_capture
+
+
+def probe(
+    model: ModelPatcher,
+    latents: Tensor,
+    context: Tensor,
+    t: float,
+    generator: torch.Generator | None = None,
+) -> Features:
+    """Features in the frame of the padded latents, a row for each phrase.
+
+    Args:
+        model: Of SD 1.x's layout.
+        latents: ``(1, C, h, w)``, clean, scaled as the UNet takes them.
+        context: ``(P, T, D)`` text features.
+        t: The timestep, 0 to 999.
+        generator: Source of the noise; None means a fixed seed.
+    """
+    quiet = without_capture(model)
+    padded = pad_to_multiple(latents)
+    rows = (len(context), -1, -1, -1)
+    noise = probe_noise(padded, generator).expand(rows)
+    once = _OnePass(t)
+    guider = CFGGuider(quiet)
+    guider.set_conds([[context, {}]], [])
+    guider.set_cfg(1.0)
+    sigmas = quiet.get_model_object("model_sampling").sigma(torch.tensor([t]))
+    stored = quiet.model.process_latent_out(padded).expand(rows)
+    guider.sample(noise, stored, once, sigmas, disable_pbar=True)
+    if once.features is None:
+        raise RuntimeError("ComfyUI's guider did not call its sampler")
+    return once.features
+
+
+class _OnePass(Sampler):
+    """A sampler of a single pass, ended as soon as the last tap has given its features."""
+
+    def __init__(self, t: float) -> None:
+        self._timestep = t
+        self.features: Features | None = None
+
+    def sample(
+        self,
+        model_wrap: Any,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: Any,
+        noise: Tensor,
+        latent_image: Tensor,
+        denoise_mask: Tensor | None = None,
+        disable_pbar: bool = False,
+    ) -> Tensor:
+        """Listen to one pass on the noisy latents; the latents come back as they were."""
+        model = model_wrap.inner_model
+        sigma = sigmas[:1]
+        noisy = model.model_sampling.noise_scaling(sigma, noise.clone(), latent_image)
+        unet = model.diffusion_model
+        with (
+            uncompiled(),
+            capturing(unet, find_taps(unet), stop_after_last=True) as capture,
+        ):
+            model_wrap(noisy, sigma.expand(len(noisy)), **extra_args)
+        self.features = capture.features(self._timestep, "probe")
+        return latent_image

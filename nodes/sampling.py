@@ -1,0 +1,219 @@
+"""Features taken while ComfyUI's samplers run, from the passes that they make anyway.
+
+Two wrappers are put on a MODEL. The outer one surrounds a whole call of a sampler, the inner one
+each pass of the UNet; hooks exist only inside such a pass. What one run showed goes to the bank
+when it has ended, and nothing is kept of a run that failed or was interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor, nn
+
+from ..ldznet_core import CaptureError, Features, capturing, find_taps
+from ..ldznet_core.capture import BEST_TIMESTEP, WINDOW
+from ..ldznet_core.taps import Taps
+from .bank import Bank, Missing
+from .eager import uncompiled
+
+KEY = "ldznet"
+"""Under which the wrappers stand in a MODEL."""
+
+
+def with_capture(model: ModelPatcher, bank: Bank) -> ModelPatcher:
+    """A clone of the model whose samplers leave features in the bank; pictures stay the same.
+
+    Raises:
+        UnsupportedModelError: Its UNet is none of SD 1.x's layout.
+    """
+    find_taps(model.model.diffusion_model)
+    clone = without_capture(model)
+    clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _around_run(bank))
+    clone.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _around_pass)
+    return clone
+
+
+def without_capture(model: ModelPatcher) -> ModelPatcher:
+    """A clone of the model with none of our wrappers."""
+    clone = model.clone()
+    for place in (WrappersMP.OUTER_SAMPLE, WrappersMP.APPLY_MODEL):
+        clone.remove_wrappers_with_key(place, KEY)
+    return clone
+
+
+_RUN: ContextVar[_Run | None] = ContextVar("ldznet_run", default=None)
+"""The innermost run under way; runs may lie within runs, and each has features of its own."""
+
+
+def _around_run(bank: Bank) -> Callable[..., Tensor]:
+    """The wrapper of OUTER_SAMPLE: one call of a sampler."""
+
+    def wrapper(
+        executor: Any, noise: Tensor, latent_image: Tensor, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        run = _Run(executor.class_obj, tuple(latent_image.shape))
+        token = _RUN.set(run)
+        try:
+            sampled: Tensor = executor(noise, latent_image, *args, **kwargs)
+        finally:
+            _RUN.reset(token)
+        continues = not bool(noise.any())  # the second half of a run that was cut in two
+        for index in range(len(sampled)):
+            picture = slice(index, index + 1)
+            found = run.features_of(picture)
+            if isinstance(found, Missing) and continues:
+                earlier = bank.get(latent_image[picture])
+                found = found if isinstance(earlier, Missing) else earlier
+            bank.put(sampled[picture], found)
+        return sampled
+
+    return wrapper
+
+
+def _around_pass(
+    executor: Any,
+    x: Tensor,
+    t: Tensor,
+    c_concat: Any = None,
+    c_crossattn: Any = None,
+    control: Any = None,
+    transformer_options: Mapping[str, Any] | None = None,
+    **kwargs: Any,
+) -> Tensor:
+    """The wrapper of APPLY_MODEL: one pass of the UNet, with some or all of the conditionings."""
+    run = _RUN.get()
+    options = {} if transformer_options is None else transformer_options
+
+    def call() -> Tensor:
+        output: Tensor = executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+        return output
+
+    if run is None or executor.class_obj is not run.model:
+        return call()
+    return run.listen(call, x, t, options.get("uuids", ()))
+
+
+@dataclass
+class _Run:
+    """What the passes of one call of a sampler have shown so far."""
+
+    guider: Any
+    shape: tuple[int, ...]
+    """Of the latents that are sampled, ``(B, C, h, w)``."""
+    nearest: dict[UUID, Features] = field(default_factory=dict)
+    """By conditioning, the features nearest to the best timestep; ``B`` rows."""
+    timesteps: list[float] = field(default_factory=list)
+    """Of all passes."""
+    silence: str = ""
+    """What kept the taps from being heard."""
+
+    @property
+    def model(self) -> Any:
+        return self.guider.model_patcher.model
+
+    @property
+    def unet(self) -> nn.Module:
+        unet: nn.Module = self.model.diffusion_model
+        return unet
+
+    def listen(
+        self, call: Callable[[], Tensor], x: Tensor, t: Tensor, uuids: Sequence[UUID]
+    ) -> Tensor:
+        """Make a pass, and keep the prompt's features if they are nearer than those before.
+
+        Args:
+            call: Makes the pass.
+            x: ``(len(uuids) * B, C, h, w)``; conditionings one after the other.
+            t: Sigmas, all equal.
+            uuids: Which conditionings are in it.
+        """
+        timestep = float(self.model.model_sampling.timestep(t[:1]))
+        self.timesteps.append(timestep)
+        rows = self._wanted_rows(x, timestep, uuids)
+        if not rows:
+            return call()
+        output = None
+        try:
+            with uncompiled(), capturing(self.unet, self._taps) as capture:
+                output = call()
+        except CaptureError as error:
+            if output is None:  # not from this capture
+                raise
+            logging.getLogger(__name__).warning("LD-ZNet: %s", error)
+            self.silence = str(error)
+            return output
+        for uuid, its_rows in rows.items():
+            self.nearest[uuid] = capture.features(timestep, "sampling", its_rows)
+        return output
+
+    def features_of(self, picture: slice) -> Features | Missing:
+        """The features of one picture of the batch, on the CPU, or why there are none."""
+        captured = [self.nearest[uuid] for uuid in self._prompts() if uuid in self.nearest]
+        if not captured:
+            return Missing(self._reason())
+        best = min(captured, key=_distance)
+        blocks = {n: block[picture].to("cpu", copy=True) for n, block in best.blocks.items()}
+        return Features(blocks, best.timestep, "sampling")
+
+    @property
+    def _taps(self) -> Taps:
+        return find_taps(self.unet)
+
+    def _wanted_rows(self, x: Tensor, timestep: float, uuids: Sequence[UUID]) -> dict[UUID, slice]:
+        """Where the prompt's conditionings lie in a pass, as far as the pass is of use.
+
+        Of passes at one timestep the first counts: guidance nodes repeat it with a UNet made worse
+        on purpose. Passes of another size are of a region.
+        """
+        batch = self.shape[0]
+        is_whole = len(x) == len(uuids) * batch and x.shape[2:] == self.shape[2:]
+        if not is_whole or not WINDOW[0] <= timestep <= WINDOW[1]:
+            return {}
+        prompts = self._prompts()
+        return {
+            uuid: slice(place * batch, (place + 1) * batch)
+            for place, uuid in enumerate(uuids)
+            if uuid in prompts and abs(timestep - BEST_TIMESTEP) < _distance(self.nearest.get(uuid))
+        }
+
+    def _prompts(self) -> list[UUID]:
+        """The conditionings of the positive prompt.
+
+        ComfyUI gives an area's conditioning and the opposite that it makes up for it one name; such
+        are left out, as nothing tells them apart (comfy/samplers.py, create_cond_with_same_area).
+        """
+        roles = self.guider.conds
+        others = {
+            cond.get("uuid")
+            for role, conds in roles.items()
+            if role != "positive"
+            for cond in conds
+        }
+        positive = [cond.get("uuid") for cond in roles.get("positive", ())]
+        return [uuid for uuid in positive if uuid is not None and uuid not in others]
+
+    def _reason(self) -> str:
+        within = [t for t in self.timesteps if WINDOW[0] <= t <= WINDOW[1]]
+        if self.silence:
+            return f"capture failed while sampling ({self.silence})"
+        if not self.timesteps:
+            return "sampling made no pass of this UNet"
+        if not within:
+            visited = ", ".join(f"{t:.0f}" for t in sorted(set(self.timesteps), reverse=True)[:12])
+            return (
+                f"sampling made no pass at a timestep from {WINDOW[0]:.0f} to {WINDOW[1]:.0f} "
+                f"(it made {visited})"
+            )
+        return "the positive prompt was applied to regions only, or under no name of its own"
+
+
+def _distance(features: Features | None) -> float:
+    return float("inf") if features is None else abs(features.timestep - BEST_TIMESTEP)

@@ -1,0 +1,28 @@
+"""What the schemas of all nodes share."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from comfy_api.latest import io
+
+CATEGORY = "LD-ZNet"
+
+
+def output(kind: Any, name: str, tooltip: str, *, is_list: bool = False) -> io.Output:
+    """An output of a kind such as ``io.Mask``, shown under its name.
+
+    Its id is another: ComfyUI 0.3.64 wants ids that no input has, and shows the kind of an output
+    without a display name.
+    """
+    return kind.Output(f"{name}_out", display_name=name, is_output_list=is_list, tooltip=tooltip)
+
+
+def described(**fields: Any) -> io.Schema:
+    """A node's schema with the fields that this ComfyUI knows.
+
+    ``search_aliases`` is newer than ComfyUI 0.8.0, which would refuse the whole pack for it.
+    """
+    known = {field.name for field in dataclasses.fields(io.Schema)}
+    return io.Schema(**{name: value for name, value in fields.items() if name in known})

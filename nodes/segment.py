@@ -1,0 +1,250 @@
+"""The nodes that make masks: of a sampled latent, and of any picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import ceil
+from typing import Literal
+
+from comfy.model_management import throw_exception_if_processing_interrupted
+from comfy.utils import ProgressBar
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..ldznet_core import InputError, Segmenter
+from ..ldznet_core.phrases import check_phrases, parse_phrases
+from .answer import Answer, Edges, node_output, outputs
+from .backbone import ComfyBackbone
+from .bank import BANK, Missing
+from .conversions import latents_of, pictures_of
+from .managed_head import ManagedHead
+from .schema import CATEGORY, described
+from .sockets import HeadSocket
+
+PHRASES_PER_PASS = 4
+"""As much memory as sampling a batch of two with guidance; fixed, as the masks depend on it."""
+
+
+class LDZNetSegment(io.ComfyNode):
+    """Masks of what a sampler has just painted."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Return the node's interface."""
+        return described(
+            node_id="LDZNetSegment",
+            display_name="LD-ZNet Segment",
+            category=CATEGORY,
+            description=(
+                "Masks of named things in a sampled picture, by what the diffusion model itself "
+                "saw while it painted. A thing that is not there gives an empty mask and a low "
+                "score."
+            ),
+            search_aliases=["text to mask", "segmentation", "clipseg", "sam", "select by text"],
+            is_output_node=True,
+            inputs=[
+                *_networks(),
+                io.Latent.Input(
+                    "samples", tooltip="Straight from the sampler, so that its features are found."
+                ),
+                *_request(),
+                io.Combo.Input(
+                    "source",
+                    options=["auto", "sampling", "probe"],
+                    default="auto",
+                    tooltip=(
+                        "Where the features come from. auto: from the sampler's run if LD-ZNet "
+                        "Capture listened to it, else from one extra pass; sampling: only from the "
+                        "run; probe: always an extra pass, made for each phrase."
+                    ),
+                ),
+                *_options(),
+            ],
+            outputs=outputs(),
+        )
+
+    @classmethod
+    def validate_inputs(cls, phrases: str | None) -> bool | str:
+        """Refuse an empty list of phrases before anything is sampled."""
+        return _verdict(phrases)
+
+    @classmethod
+    def execute(
+        cls,
+        head: ManagedHead,
+        model: io.Model.Type,
+        clip: io.Clip.Type,
+        samples: io.Latent.Type,
+        phrases: str,
+        threshold: float,
+        source: Literal["auto", "sampling", "probe"],
+        negative_phrases: str = "",
+        grow: int = 0,
+        feather: int = 0,
+    ) -> io.NodeOutput:
+        """Find each picture's features, or make a probe, and read the masks off them."""
+        backbone = ComfyBackbone(model, clip)
+        asked = (parse_phrases(phrases), parse_phrases(negative_phrases), threshold)
+        pictures = latents_of(samples)
+        segmenter = _segmenter(backbone, head, len(pictures), asked)
+
+        def masks_of(picture: Tensor) -> Answer:
+            latents = backbone.scaled(picture)
+            captured = Missing("") if source == "probe" else BANK.get(picture)
+            if not isinstance(captured, Missing):
+                return Answer(segmenter.segment_features(latents, captured, *asked))
+            if source == "sampling":
+                raise InputError(
+                    "expected features captured while this latent was sampled, got none, because "
+                    f"{captured.reason}: choose the source auto or probe"
+                )
+            return Answer(segmenter.segment_latents(latents, *asked), captured.reason)
+
+        return node_output(cls, _each(pictures, masks_of), Edges(grow, feather))
+
+
+class LDZNetSegmentImage(io.ComfyNode):
+    """Masks of any picture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Return the node's interface."""
+        return described(
+            node_id="LDZNetSegmentImage",
+            display_name="LD-ZNet Segment Image",
+            category=CATEGORY,
+            description=(
+                "Masks of named things in any picture: it is encoded, and the diffusion model "
+                "looks at it once for each phrase. A thing that is not there gives an empty mask."
+            ),
+            search_aliases=["text to mask", "segmentation", "clipseg", "sam", "select by text"],
+            is_output_node=True,
+            inputs=[
+                *_networks(),
+                io.Vae.Input("vae", tooltip="The VAE of the same checkpoint."),
+                io.Image.Input("image", tooltip="Any picture or batch of pictures, of any size."),
+                *_request(),
+                *_options(),
+            ],
+            outputs=outputs(),
+        )
+
+    @classmethod
+    def validate_inputs(cls, phrases: str | None) -> bool | str:
+        """Refuse an empty list of phrases before anything is loaded."""
+        return _verdict(phrases)
+
+    @classmethod
+    def execute(
+        cls,
+        head: ManagedHead,
+        model: io.Model.Type,
+        clip: io.Clip.Type,
+        vae: io.Vae.Type,
+        image: Tensor,
+        phrases: str,
+        threshold: float,
+        negative_phrases: str = "",
+        grow: int = 0,
+        feather: int = 0,
+    ) -> io.NodeOutput:
+        """Encode each picture, make the probes, and read the masks off them."""
+        backbone = ComfyBackbone(model, clip, vae)
+        asked = (parse_phrases(phrases), parse_phrases(negative_phrases), threshold)
+        pictures = pictures_of(image)
+        segmenter = _segmenter(backbone, head, len(pictures), asked)
+
+        def masks_of(picture: Tensor) -> Answer:
+            return Answer(segmenter.segment_image(picture, *asked))
+
+        return node_output(cls, _each(pictures, masks_of), Edges(grow, feather))
+
+
+def _networks() -> list[io.Input]:
+    return [
+        HeadSocket.Input("head", tooltip="From Load LD-ZNet Head; made for this model's family."),
+        io.Model.Input("model", tooltip="What painted the picture, or a model of its family."),
+        io.Clip.Input("clip", tooltip="The CLIP of the same checkpoint."),
+    ]
+
+
+def _request() -> list[io.Input]:
+    return [
+        io.String.Input(
+            "phrases",
+            multiline=True,
+            tooltip='What to mask, one phrase a line, such as "the red car". Each gets a mask.',
+            placeholder="one phrase a line",
+        ),
+        io.Float.Input(
+            "threshold",
+            default=0.5,
+            min=0.01,
+            max=0.99,
+            step=0.01,
+            tooltip="Probability above which a pixel is in the mask: lower takes in more.",
+        ),
+    ]
+
+
+def _options() -> list[io.Input]:
+    return [
+        io.String.Input(
+            "negative_phrases",
+            multiline=True,
+            optional=True,
+            default="",
+            tooltip="What to take out of every mask, one a line; what is absent takes nothing.",
+            placeholder="take out of every mask (optional)",
+        ),
+        io.Int.Input(
+            "grow",
+            default=0,
+            min=0,
+            max=256,
+            optional=True,
+            tooltip="Pixels by which the masks reach further to every side.",
+        ),
+        io.Int.Input(
+            "feather",
+            default=0,
+            min=0,
+            max=256,
+            optional=True,
+            tooltip="Pixels over which the masks' edges fade, to either side.",
+        ),
+    ]
+
+
+def _verdict(phrases: str | None) -> bool | str:
+    """What ComfyUI is told of the phrases; None stands for a wire, whose text is not known yet."""
+    if phrases is not None:
+        try:
+            check_phrases(parse_phrases(phrases))
+        except InputError as error:
+            return str(error)
+    return True
+
+
+def _segmenter(
+    backbone: ComfyBackbone,
+    head: ManagedHead,
+    pictures: int,
+    asked: tuple[Sequence[str], Sequence[str], float],
+) -> Segmenter:
+    """The segmenter, which moves the node's progress bar after each of its passes."""
+    phrases, negatives, _ = asked
+    passes = ceil((len(phrases) + len(negatives)) / PHRASES_PER_PASS)
+    bar = ProgressBar(pictures * passes)
+    return Segmenter(
+        backbone, head, phrases_per_pass=PHRASES_PER_PASS, on_pass=lambda: bar.update(1)
+    )
+
+
+def _each(pictures: Sequence[Tensor], masks_of: Callable[[Tensor], Answer]) -> list[Answer]:
+    """The answer for each picture, as long as nobody interrupts."""
+    answers = []
+    for picture in pictures:
+        throw_exception_if_processing_interrupted()
+        answers.append(masks_of(picture))
+    return answers
