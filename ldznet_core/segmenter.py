@@ -159,6 +159,22 @@ class Segmenter:
             timestep=known.timestep if known else None,
         )
 
+    def segment_sampled(
+        self,
+        latents: Tensor,
+        features: BlockFeatures | None,
+        phrases: Sequence[str],
+        negatives: Sequence[str] = (),
+        threshold: float | None = 0.5,
+    ) -> Segmentation:
+        """Masks of what a sampler made: by the features it left, or by a probe if it left none.
+
+        The arguments are those of `segment_features`; None for the features means none were left.
+        """
+        if features is None:
+            return self.segment_latents(latents, phrases, negatives, threshold)
+        return self.segment_features(latents, features, phrases, negatives, threshold)
+
     def _probed(
         self, latents: Tensor, request: Request, frame: tuple[int, int], size: tuple[int, int]
     ) -> Segmentation:

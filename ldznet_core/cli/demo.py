@@ -89,7 +89,9 @@ def run(options: Options) -> Report:
     with _timed(seconds, "sampling_with_capture"):
         made = _paint(options, miniature, captures=True)
     with _timed(seconds, "masks"):
-        masks = _segment(options, segmenter, made)
+        masks = segmenter.segment_sampled(
+            made.latents, made.features, options.phrase, threshold=options.threshold
+        )
     with staged(options.out) as folder:
         made.image.save(folder / "image.png")
         shown = overlay(made.image, masks)
@@ -161,15 +163,6 @@ def _paint(options: Options, miniature: Miniature, *, captures: bool) -> Generat
             captures=captures,
             on_step=on_step,
         )
-
-
-def _segment(options: Options, segmenter: Segmenter, made: Generation) -> Segmentation:
-    """By the captured features, or by a probe if sampling passed the window by."""
-    if made.features is None:
-        return segmenter.segment_image(made.image, options.phrase, threshold=options.threshold)
-    return segmenter.segment_features(
-        made.latents, made.features, options.phrase, threshold=options.threshold
-    )
 
 
 def _inpaint(

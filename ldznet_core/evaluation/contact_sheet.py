@@ -36,7 +36,8 @@ def make_rows(
     """The first captions of the "iid" split, painted with their numbers as seeds.
 
     Each is asked for its things and stuff, and last for something absent. The masks come from the
-    features captured while sampling, at the head's own threshold.
+    features captured while sampling, or from a probe where no step was heard, at the head's own
+    threshold.
     """
     rows = []
     for index in tqdm(range(count), desc="sheet", unit="picture", leave=False):
@@ -44,7 +45,7 @@ def make_rows(
         prompt = caption(layout, plain=True)
         made = miniature.generate(prompt, seed=index, steps=steps, guidance=guidance)
         phrases = _phrases(layout, miniature.image_side)
-        masks = segmenter.segment_features(made.latents, made.features, phrases, threshold=None)
+        masks = segmenter.segment_sampled(made.latents, made.features, phrases, threshold=None)
         rows.append(Row(prompt, made.image, masks))
     return rows
 

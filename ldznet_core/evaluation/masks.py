@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -27,8 +28,8 @@ class MaskFigures:
     rejected_absent: list[bool] = field(default_factory=list)
 
     def summary(self) -> dict[str, float]:
-        """The figures by name; shares and IoUs in [0, 1]."""
-        return {
+        """The figures by name; shares and IoUs in [0, 1], those of nothing left out."""
+        figures = {
             "things_miou": mean_iou(self.things),
             "things_cumulative_iou": cumulative_iou(self.things),
             "small_things_miou": mean_iou(self.small_things),
@@ -40,6 +41,7 @@ class MaskFigures:
             "stuff": len(self.stuff),
             "absent": len(self.rejected_absent),
         }
+        return {name: figure for name, figure in figures.items() if not math.isnan(figure)}
 
 
 def evaluate_masks(

@@ -1,10 +1,13 @@
 """Figures against literal pixels and an independent library."""
 
+import json
+
 import numpy as np
 import pytest
 
 from ldznet_core.evaluation.calibration import part
-from ldznet_core.evaluation.metrics import cumulative_iou, mean_iou, overlap, rate
+from ldznet_core.evaluation.masks import MaskFigures
+from ldznet_core.evaluation.metrics import Overlap, cumulative_iou, mean_iou, overlap, rate
 
 
 def masks(*rows: str) -> np.ndarray:
@@ -53,3 +56,10 @@ def test_the_parting_score_rejects_the_share_that_it_promises() -> None:
     cut = part([0.995, 0.97, 0.3], absent, rejected=0.9)
     assert np.mean(np.asarray(absent) < cut) >= 0.9
     assert 0.9 < cut < 0.97
+
+
+def test_figures_of_nothing_are_left_out_so_that_any_json_reader_takes_them() -> None:
+    summary = MaskFigures(things=[Overlap(1, 2)], found_present=[True]).summary()
+    assert summary["things_miou"] == 0.5
+    assert "small_things_miou" not in summary
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
