@@ -103,9 +103,9 @@ class ComfyBackbone:
     def _encode(self, phrase: str) -> Tensor:
         if phrase not in self._contexts:
             tokens = self._clip.tokenize(_literal(phrase), return_word_ids=True)
-            check_token_count(phrase, _token_count(tokens))
             context = self._clip.encode_from_tokens(_without_word_ids(tokens))
-            self._check_width(context)
+            self._check_width(context)  # first: another family's tokens are counted otherwise
+            check_token_count(phrase, _token_count(tokens))
             self._contexts[phrase] = context
         return self._contexts[phrase]
 

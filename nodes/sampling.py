@@ -112,6 +112,8 @@ class _Run:
     """By conditioning, the features nearest to the best timestep; ``B`` rows."""
     timesteps: list[float] = field(default_factory=list)
     """Of all passes."""
+    within: set[UUID] = field(default_factory=set)
+    """The conditionings, of whatever role and region, of the passes in the window."""
     silence: str = ""
     """What kept the taps from being heard."""
 
@@ -174,8 +176,10 @@ class _Run:
         on purpose. Passes of another size are of a region.
         """
         batch = self.shape[0]
-        is_whole = len(x) == len(uuids) * batch and x.shape[2:] == self.shape[2:]
-        if not is_whole or not WINDOW[0] <= timestep <= WINDOW[1]:
+        if not WINDOW[0] <= timestep <= WINDOW[1]:
+            return {}
+        self.within.update(uuids)
+        if len(x) != len(uuids) * batch or x.shape[2:] != self.shape[2:]:
             return {}
         prompts = self._prompts()
         return {
@@ -192,28 +196,28 @@ class _Run:
         """
         roles = self.guider.conds
         others = {
-            cond.get("uuid")
-            for role, conds in roles.items()
-            if role != "positive"
-            for cond in conds
+            uuid for role, conds in roles.items() if role != "positive" for uuid in _uuids(conds)
         }
-        positive = [cond.get("uuid") for cond in roles.get("positive", ())]
-        return [uuid for uuid in positive if uuid is not None and uuid not in others]
+        return [uuid for uuid in _uuids(roles.get("positive", ())) if uuid not in others]
 
     def _reason(self) -> str:
-        within = [t for t in self.timesteps if WINDOW[0] <= t <= WINDOW[1]]
+        window = f"at a timestep from {WINDOW[0]:.0f} to {WINDOW[1]:.0f}"
         if self.silence:
             return f"capture failed while sampling ({self.silence})"
         if not self.timesteps:
             return "sampling made no pass of this UNet"
-        if not within:
+        if not self.within:
             visited = ", ".join(f"{t:.0f}" for t in sorted(set(self.timesteps), reverse=True)[:12])
-            return (
-                f"sampling made no pass at a timestep from {WINDOW[0]:.0f} to {WINDOW[1]:.0f} "
-                f"(it made {visited})"
-            )
-        return "the positive prompt was applied to regions only, or under no name of its own"
+            return f"sampling made no pass {window} (it made {visited})"
+        if self.within.isdisjoint(_uuids(self.guider.conds.get("positive", ()))):
+            return f"the positive prompt had no say {window}"
+        return "the positive prompt was applied to regions only"
 
 
 def _distance(features: Features | None) -> float:
     return float("inf") if features is None else abs(features.timestep - BEST_TIMESTEP)
+
+
+def _uuids(conds: Sequence[Mapping[str, Any]] | None) -> list[UUID]:
+    """The names of a role's conditionings; a role may be left empty."""
+    return [cond["uuid"] for cond in conds or () if cond.get("uuid") is not None]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
+import weakref
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ldznet_core.capture import Features
 from ldznet_core.errors import CheckpointError, InputError
@@ -18,6 +21,7 @@ from ldznet_core.head import (
     FeatureBlock,
     HeadConfig,
     LDZNetHead,
+    activation_bytes,
     block_sizes,
     mask_decoder,
 )
@@ -139,6 +143,62 @@ class TestMaskDecoder:
         enlarged[..., 4::8, 4::8].sum().backward()
         assert x.grad is not None
         assert x.grad.min() > 1
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Counts the bytes of what operations give, for as long as it lives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._counted: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for each in made if isinstance(made, (tuple, list)) else (made,):
+            if isinstance(each, Tensor):
+                self._count(each.untyped_storage())
+        return made
+
+    def _count(self, storage: Any) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self._counted:
+            self._counted.add(key)
+            self.now += size
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self._free, key, size)
+
+    def _free(self, key: int, size: int) -> None:
+        self._counted.discard(key)
+        self.now -= size
+
+
+class TestActivationBytes:
+    SD1 = HeadConfig(family="sd1", unet=UNetConfig(out_channels=1))
+
+    def test_it_is_64_values_for_each_channel_and_latent(self) -> None:
+        """A picture of 512 pixels has 64x64 latents; SD 1.x has 320 channels at that size."""
+        single = 64 * 320 * 64 * 64 * 4
+        assert activation_bytes(self.SD1, 1, (64, 64), 4) == single
+        assert activation_bytes(self.SD1, 4, (64, 64), 4) == 4 * single
+        assert activation_bytes(self.SD1, 1, (64, 64), 2) == single // 2
+        assert activation_bytes(self.SD1, 1, (32, 64), 4) == single // 2
+
+    def test_latents_count_with_their_padding(self) -> None:
+        padded = activation_bytes(self.SD1, 1, (64, 72), 4)
+        assert activation_bytes(self.SD1, 1, (57, 65), 4) == padded
+
+    @torch.inference_mode()
+    @pytest.mark.parametrize("rows", [1, 3])
+    def test_a_pass_needs_no_more(self, rows: int) -> None:
+        head = tiny_head()
+        inputs = tiny_inputs(head, rows=rows, size=(32, 32))
+        with _LiveBytes() as live:
+            head(*inputs)
+        promised = activation_bytes(head.config, rows, (32, 32), 4)
+        assert 0.3 * promised < live.peak <= promised
 
 
 class TestAgainstTheOfficialNetwork:

@@ -60,6 +60,26 @@ def test_load_miniature_is_imported_on_first_use() -> None:
     assert "ldznet_core" in _modules_after(first_use)
 
 
+def test_the_miniature_s_weights_are_read_without_the_libraries_of_its_networks() -> None:
+    """ComfyUI builds the networks itself, and need not have diffusers."""
+    code = (
+        "from ldznet_core.miniature.parts import WEIGHTS, load_part\n"
+        "for part in ('unet', 'vae', 'text_encoder'):\n"
+        "    weights, config = load_part(WEIGHTS / part)\n"
+        "    assert weights and config\n"
+    )
+    assert not _modules_after(code) & {"diffusers", "transformers", "accelerate", "PIL"}
+
+
+def test_the_miniature_s_networks_come_on_first_use() -> None:
+    import ldznet_core.miniature as miniature
+
+    for name in miniature.__all__:
+        assert getattr(miniature, name).__module__ == "ldznet_core.miniature.model"
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = miniature.nonsense
+
+
 def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = ldznet_core.nonsense

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ldznet_core.frames import pad_to_multiple, padded_side
-from ldznet_core.probe import probe_features
+from ldznet_core.probe import probe_features, probe_noise
 
 from .tiny import CONTEXT_DIM, TinyBackbone
 
@@ -88,3 +88,39 @@ def test_padding_repeats_the_edge_at_the_bottom_and_the_right() -> None:
     ]
     assert pad_to_multiple(padded, 4) is padded
     assert [padded_side(side, 8) for side in (1, 8, 9)] == [8, 8, 16]
+
+
+class TestNoise:
+    def test_it_is_the_noise_that_probes_are_made_with(self, backbone: TinyBackbone) -> None:
+        latents, context = torch.randn(1, 4, 8, 8), torch.randn(1, 77, CONTEXT_DIM)
+        noise = probe_noise(latents)
+        given = backbone.schedule.add_noise(latents, noise, 400)
+        seen: list[torch.Tensor] = []
+        handle = backbone.unet.register_forward_pre_hook(
+            lambda module, inputs: seen.append(inputs[0])
+        )
+        probe_features(backbone.unet, latents, context, backbone.schedule)
+        handle.remove()
+        assert torch.equal(seen[0], given)
+
+    def test_it_is_the_same_whatever_else_is_random(self) -> None:
+        latents = torch.zeros(1, 4, 16, 16)
+        first = probe_noise(latents)
+        torch.manual_seed(99)
+        torch.randn(3)
+        assert torch.equal(first, probe_noise(latents + 5))
+        assert not torch.equal(first, probe_noise(latents, torch.Generator().manual_seed(1)))
+
+    def test_it_leaves_the_generator_of_others_alone(self) -> None:
+        torch.manual_seed(4)
+        expected = torch.randn(2)
+        torch.manual_seed(4)
+        probe_noise(torch.zeros(1, 4, 8, 8))
+        assert torch.equal(torch.randn(2), expected)
+
+    def test_it_has_variance_1_and_the_latents_dtype(self) -> None:
+        noise = probe_noise(torch.zeros(1, 4, 64, 64))
+        assert abs(float(noise.mean())) < 0.03  # 16384 numbers: four deviations of the mean
+        assert float(noise.std()) == pytest.approx(1, abs=0.03)
+        half = probe_noise(torch.zeros(1, 4, 8, 8, dtype=torch.float16))
+        assert half.dtype == torch.float16

@@ -65,6 +65,22 @@ def test_what_a_negative_covers_whole_is_not_found() -> None:
     assert read.scores == pytest.approx([0.982], abs=1e-3)
 
 
+def test_what_is_present_is_told_apart_from_what_is_found() -> None:
+    """A thing may be there, and a negative or a high threshold leave nothing of its mask."""
+    covered = _read([CAT, CAT], negatives=1)
+    assert (covered.present, covered.found) == ([True], [False])
+    strict = _read([CAT, NOTHING], threshold=0.99)
+    assert (strict.present, strict.found) == ([True, False], [False, False])
+    plain = _read([CAT, NOTHING])
+    assert (plain.present, plain.found) == ([True, False], [True, False])
+
+
+def test_a_score_at_the_presence_threshold_is_enough() -> None:
+    read = _read([[[0.0, -9.0, -9.0, -9.0]]])
+    assert read.scores == [0.5]
+    assert read.present == [True]
+
+
 def test_logits_are_resized_before_the_threshold() -> None:
     """Between 4 and -4 a bilinear doubling has 2 and -2: a sharp edge stays in the middle."""
     read = _read([CAT], size=(1, 8))

@@ -11,7 +11,7 @@ from ldznet_core.capture import Features
 from ldznet_core.errors import InputError, UnsupportedModelError
 from ldznet_core.head import HeadConfig, LDZNetHead
 from ldznet_core.segmentation import Segmentation
-from ldznet_core.segmenter import Segmenter
+from ldznet_core.segmenter import BlockFeatures, Segmenter
 
 from .tiny import HEAD_SIZES, TinyBackbone, picture, tiny_head
 
@@ -167,6 +167,118 @@ class TestSegmentFeatures:
         rough = segmenter.segment_features(latents.half(), halves, ["cat"])
         assert rough.logits.dtype == torch.float32
         assert (rough.logits - exact.logits).abs().max() < 0.1  # of a deviation of about 2
+
+
+class TestSegmentLatents:
+    def test_latents_of_a_picture_give_what_the_picture_gives(
+        self, segmenter: Segmenter, latents: Tensor
+    ) -> None:
+        answer = segmenter.segment_latents(latents, ["cat", "dog"], ["sky"])
+        _assert_equal(answer, segmenter.segment_image(picture(64, 64), ["cat", "dog"], ["sky"]))
+        assert (answer.source, answer.timestep, answer.threshold) == ("probe", 400.0, 0.5)
+
+    def test_each_phrase_has_a_probe_of_its_own(
+        self, segmenter: Segmenter, backbone: TinyBackbone, latents: Tensor
+    ) -> None:
+        probed = backbone.probe(latents, ["cat", "dog"])
+        expected = segmenter.segment_features(latents, probed, ["cat", "dog"])
+        _assert_equal(segmenter.segment_latents(latents, ["cat", "dog"]), expected)
+
+    def test_masks_have_the_decoded_size_or_the_one_asked_for(
+        self, segmenter: Segmenter, backbone: TinyBackbone
+    ) -> None:
+        latents = backbone.encode_image(picture(72, 40))
+        own = segmenter.segment_latents(latents, ["cat"])
+        assert own.masks.shape == (1, 40, 72)
+        sized = segmenter.segment_latents(latents, ["cat"], size=(33, 21))
+        assert sized.masks.shape == sized.logits.shape == (1, 33, 21)
+        assert sized.scores == own.scores
+
+    @pytest.mark.parametrize("size", [(1, 1), (5, 9), (8, 16)])
+    def test_latents_may_have_any_size(self, segmenter: Segmenter, size: tuple[int, int]) -> None:
+        found = segmenter.segment_latents(torch.randn(1, 4, *size), ["cat"])
+        assert found.masks.shape == (1, 8 * size[0], 8 * size[1])
+
+    def test_plain_znet_needs_no_probe(self, latents: Tensor) -> None:
+        backbone = TinyBackbone()
+        found = Segmenter(backbone, tiny_head(taps=())).segment_latents(latents, ["cat"])
+        assert backbone.probes == 0
+        assert (found.source, found.timestep) == (None, None)
+
+    def test_no_threshold_is_the_head_s_own(self, backbone: TinyBackbone, latents: Tensor) -> None:
+        segmenter = Segmenter(backbone, tiny_head(mask_threshold=0.8))
+        assert segmenter.segment_latents(latents, ["cat"], threshold=None).threshold == 0.8
+
+    @pytest.mark.parametrize("shape", [(2, 4, 8, 8), (1, 3, 8, 8), (4, 8, 8)])
+    def test_latents_of_a_wrong_shape_are_refused_before_any_probe(
+        self, shape: tuple[int, ...]
+    ) -> None:
+        backbone = TinyBackbone()
+        with pytest.raises(InputError, match="expected the latents of one picture"):
+            Segmenter(backbone, tiny_head()).segment_latents(torch.zeros(shape), ["cat"])
+        assert backbone.probes == 0
+
+    def test_latents_that_are_no_numbers_are_refused(self, segmenter: Segmenter) -> None:
+        with pytest.raises(InputError, match="in the latents"):
+            segmenter.segment_latents(torch.full((1, 4, 8, 8), float("nan")), ["cat"])
+
+    def test_no_phrases_are_refused(self, segmenter: Segmenter, latents: Tensor) -> None:
+        with pytest.raises(InputError, match="expected at least one phrase"):
+            segmenter.segment_latents(latents, [])
+
+
+class TestPasses:
+    """What a host's progress bar counts."""
+
+    @pytest.mark.parametrize(("phrases", "negatives", "passes"), [(1, 0, 1), (3, 1, 2), (4, 3, 4)])
+    def test_each_is_told_when_it_is_done(
+        self, backbone: TinyBackbone, latents: Tensor, phrases: int, negatives: int, passes: int
+    ) -> None:
+        told: list[int] = []
+        segmenter = Segmenter(
+            backbone, tiny_head(), phrases_per_pass=2, on_pass=lambda: told.append(len(told) + 1)
+        )
+        probed = backbone.probe(latents, ["a room"])
+        asked = WORDS[:phrases], WORDS[phrases : phrases + negatives]
+        segmenter.segment_latents(latents, *asked)
+        assert told == list(range(1, passes + 1))
+        segmenter.segment_image(picture(64, 64), *asked)
+        segmenter.segment_features(latents, probed, *asked)
+        assert len(told) == 3 * passes
+
+    def test_an_error_in_the_telling_ends_the_work(
+        self, backbone: TinyBackbone, latents: Tensor
+    ) -> None:
+        """So that hosts can interrupt."""
+
+        def stop() -> None:
+            raise KeyboardInterrupt
+
+        head = tiny_head().train()
+        segmenter = Segmenter(backbone, head, phrases_per_pass=1, on_pass=stop)
+        before = backbone.probes
+        with pytest.raises(KeyboardInterrupt):
+            segmenter.segment_latents(latents, ["cat", "dog"])
+        assert backbone.probes == before + 1
+        assert head.training
+
+
+def test_a_head_may_be_whatever_calls_one(backbone: TinyBackbone, latents: Tensor) -> None:
+    """Hosts wrap their memory management around it."""
+
+    class Managed:
+        def __init__(self, head: LDZNetHead) -> None:
+            self.config, self._head = head.config, head
+
+        def __call__(
+            self, latents: Tensor, context: Tensor, features: BlockFeatures | None = None
+        ) -> Tensor:
+            logits: Tensor = self._head(latents, context, features)
+            return logits
+
+    answer = Segmenter(backbone, Managed(tiny_head())).segment_latents(latents, ["cat"])
+    _assert_equal(answer, Segmenter(backbone, tiny_head()).segment_latents(latents, ["cat"]))
+    assert not answer.masks.is_inference()
 
 
 class TestManners:

@@ -1,0 +1,54 @@
+"""Imitates comfy/model_sampling.py of ComfyUI 0.8.0: sigmas, timesteps, noise (EPS, discrete)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ModelSamplingDiscrete(nn.Module):
+    """Stable Diffusion's thousand noise levels."""
+
+    sigmas: Tensor
+    log_sigmas: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+        kept = torch.cumprod(1 - betas, dim=0)
+        sigmas = ((1 - kept) / kept).sqrt()
+        self.register_buffer("sigmas", sigmas.float())
+        self.register_buffer("log_sigmas", sigmas.log().float())
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        """The nearest of the levels, by the logarithm: a whole number."""
+        return (sigma.log() - self.log_sigmas[:, None]).abs().argmin(dim=0).view(sigma.shape)
+
+    def sigma(self, timestep: Tensor) -> Tensor:
+        """Its inverse, interpolated between levels."""
+        t = timestep.float().clamp(0, len(self.sigmas) - 1)
+        low, high, part = t.floor().long(), t.ceil().long(), t.frac()
+        return ((1 - part) * self.log_sigmas[low] + part * self.log_sigmas[high]).exp()
+
+    def percent_to_sigma(self, percent: float) -> float:
+        """Of the way through sampling, as prompts are scheduled."""
+        if not 0.0 < percent < 1.0:
+            return 0.0 if percent >= 1.0 else 999999999.9
+        return float(self.sigma(torch.tensor((1.0 - percent) * 999.0)))
+
+    def calculate_input(self, sigma: Tensor, noise: Tensor) -> Tensor:
+        """Noisy latents at the scale that the UNet was trained for."""
+        return noise / (_column(sigma) ** 2 + 1) ** 0.5
+
+    def calculate_denoised(
+        self, sigma: Tensor, model_output: Tensor, model_input: Tensor
+    ) -> Tensor:
+        return model_input - model_output * _column(sigma)
+
+    def noise_scaling(self, sigma: Tensor, noise: Tensor, latent_image: Tensor) -> Tensor:
+        """Noise at a level on top of latents."""
+        return noise * _column(sigma) + latent_image
+
+
+def _column(sigma: Tensor) -> Tensor:
+    return sigma.view((*sigma.shape[:1], 1, 1, 1))

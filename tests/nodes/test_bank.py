@@ -1,0 +1,164 @@
+"""Where captured features wait: found by the very latents, within a bound."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from .loading import Pack
+
+KIB = 1024
+
+
+@pytest.fixture
+def module(pack: Pack) -> Any:
+    return pack.module("nodes.bank")
+
+
+@pytest.fixture
+def frequent_switches() -> Iterator[None]:
+    """Have threads take turns after every few instructions."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def latents(seed: int, *, pictures: int = 1) -> Tensor:
+    return torch.randn(pictures, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+def features(pack: Pack, kib: int = 1, timestep: float = 400.0) -> Any:
+    """Features that weigh so many KiB in two blocks, one of them in half precision."""
+    blocks = {
+        6: torch.zeros(1, 128 * kib, 1, 1, dtype=torch.float32),
+        7: torch.zeros(1, 256 * kib, 1, 1, dtype=torch.float16),
+    }
+    return pack.module("ldznet_core").Features(blocks, timestep, "sampling")
+
+
+class TestFinding:
+    def test_each_picture_of_a_batch_is_found_wherever_it_lies_later(
+        self, pack: Pack, module: Any
+    ) -> None:
+        """LatentFromBatch and RebatchLatents take batches apart and join them anew."""
+        bank, batch = module.Bank(), latents(0, pictures=3)
+        kept = [features(pack) for _ in range(3)]
+        for number, found in enumerate(kept):
+            bank.put(batch[number : number + 1], found)
+        turned = torch.cat([latents(9), batch.flip(0)])
+        assert [bank.get(picture) for picture in turned[1:].split(1)] == kept[::-1]
+        assert bank.get(turned[:1]) is module.NEVER_SEEN
+
+    def test_the_smallest_change_is_another_picture(self, pack: Pack, module: Any) -> None:
+        bank, picture = module.Bank(), latents(0)
+        bank.put(picture, features(pack))
+        changed = picture.clone()
+        changed[0, 3, 7, 7] = torch.nextafter(changed[0, 3, 7, 7], torch.tensor(9.0))
+        assert bank.get(changed) is module.NEVER_SEEN
+
+    def test_the_same_numbers_in_another_shape_are_another_picture(
+        self, pack: Pack, module: Any
+    ) -> None:
+        bank, picture = module.Bank(), latents(0)
+        bank.put(picture, features(pack))
+        assert bank.get(picture.reshape(1, 4, 4, 16)) is module.NEVER_SEEN
+
+    def test_how_the_numbers_lie_in_memory_does_not_matter(self, pack: Pack, module: Any) -> None:
+        bank, picture = module.Bank(), latents(0)
+        found = features(pack)
+        bank.put(picture.to(memory_format=torch.channels_last), found)
+        with torch.inference_mode():
+            assert bank.get(picture.clone()) is found
+
+    def test_why_there_are_none_is_kept_too(self, module: Any) -> None:
+        bank, missing = module.Bank(), module.Missing("the window was missed")
+        bank.put(latents(0), missing)
+        assert bank.get(latents(0)) is missing
+
+    def test_what_was_put_last_counts(self, pack: Pack, module: Any) -> None:
+        bank, first, second = module.Bank(), features(pack, 1), features(pack, 3)
+        bank.put(latents(0), first)
+        bank.put(latents(0), second)
+        assert bank.get(latents(0)) is second
+        assert (len(bank), bank.used_bytes) == (1, 3 * KIB)
+        bank.put(latents(0), module.Missing("cut short"))
+        assert (len(bank), bank.used_bytes) == (1, 0)
+
+
+class TestBound:
+    def test_bytes_are_counted_block_by_block_in_their_dtype(self, pack: Pack, module: Any) -> None:
+        bank = module.Bank()
+        bank.put(latents(0), features(pack, 2))
+        bank.put(latents(1), features(pack, 5))
+        assert bank.used_bytes == 7 * KIB
+
+    def test_what_was_used_longest_ago_leaves_first(self, pack: Pack, module: Any) -> None:
+        bank = module.Bank(limit_bytes=3 * KIB)
+        for seed in range(3):
+            bank.put(latents(seed), features(pack))
+        bank.get(latents(0))
+        bank.put(latents(3), features(pack))
+        there = [bank.get(latents(seed)) is not module.NEVER_SEEN for seed in range(4)]
+        assert there == [True, False, True, True]
+        assert bank.used_bytes == 3 * KIB
+
+    def test_one_that_is_large_pushes_out_as_many_as_it_must(self, pack: Pack, module: Any) -> None:
+        bank = module.Bank(limit_bytes=4 * KIB)
+        for seed in range(4):
+            bank.put(latents(seed), features(pack))
+        bank.put(latents(9), features(pack, 3))
+        assert (len(bank), bank.used_bytes) == (2, 4 * KIB)
+
+    def test_one_that_is_larger_than_all_room_does_not_stay(self, pack: Pack, module: Any) -> None:
+        bank = module.Bank(limit_bytes=4 * KIB)
+        bank.put(latents(0), features(pack, 5))
+        assert (len(bank), bank.used_bytes) == (0, 0)
+        assert bank.get(latents(0)) is module.NEVER_SEEN
+
+    def test_reasons_weigh_nothing_but_are_counted(
+        self, monkeypatch: pytest.MonkeyPatch, module: Any
+    ) -> None:
+        monkeypatch.setattr(module, "_MOST_ENTRIES", 5)
+        bank = module.Bank(limit_bytes=0)
+        for seed in range(9):
+            bank.put(latents(seed), module.Missing(str(seed)))
+        assert len(bank) == 5
+        assert bank.get(latents(8)).reason == "8"
+        assert bank.get(latents(3)) is module.NEVER_SEEN
+
+    def test_the_bank_of_the_process_holds_256_mib(self, module: Any) -> None:
+        assert module.BANK.limit_bytes == 256 * 2**20
+
+
+def test_many_threads_leave_it_in_order(pack: Pack, module: Any, frequent_switches: None) -> None:
+    bank = module.Bank(limit_bytes=8 * KIB)
+    pictures = [latents(seed) for seed in range(12)]
+    weights = [features(pack, 1 + seed % 3) for seed in range(12)]
+    failures: list[BaseException] = []
+
+    def work(first: int) -> None:
+        try:
+            for turn in range(200):
+                number = (first + 5 * turn) % 12
+                bank.put(pictures[number], weights[number])
+                assert bank.get(pictures[(number + turn) % 12]) in (*weights, module.NEVER_SEEN)
+        except BaseException as error:  # a thread would keep it to itself
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    left = [found for found in map(bank.get, pictures) if found is not module.NEVER_SEEN]
+    sizes = [sum(block.nbytes for block in found.blocks.values()) for found in left]
+    assert (len(bank), bank.used_bytes) == (len(left), sum(sizes))
+    assert 5 * KIB < bank.used_bytes <= 8 * KIB
