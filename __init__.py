@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["WEB_DIRECTORY", "comfy_entrypoint"]
 
 WEB_DIRECTORY = "./web"
-"""The nodes' help pages, as ComfyUI serves them."""
+"""What ComfyUI serves to the browser: the nodes' help pages, and what shows their reports."""
 
 
 async def comfy_entrypoint() -> ComfyExtension:
