@@ -264,4 +264,7 @@ def _no_features(rows: slice, texts: list[str]) -> None:
 
 def _check_finite(tensor: Tensor, name: str) -> None:
     if not bool(tensor.isfinite().all()):
-        raise InputError(f"expected finite numbers, got NaN or infinity in the {name}: repeat that")
+        raise InputError(
+            f"expected finite numbers, got NaN or infinity in the {name}: sample or encode the "
+            "picture again, in float32 if it was in half precision"
+        )

@@ -67,6 +67,8 @@ def _spatial_transformers(unet: nn.Module) -> list[Tap]:
     else:
         raise _unsupported(type(unet).__name__)
     parts = [_transformers_in(places) for places in (down, middle, up)]
+    if any(_spans_frames(tap.module) for taps in parts for tap in taps):
+        raise _unsupported(f"{type(unet).__name__} for video")
     counts = tuple(len(taps) for taps in parts)
     if counts != _LAYOUT:
         likeness = ", as in SDXL" if counts == (4, 1, 6) else ""
@@ -101,8 +103,13 @@ def _transformers_in(places: _Places) -> list[Tap]:
     ]
 
 
+def _spans_frames(transformer: nn.Module) -> bool:
+    """Whether a transformer mixes the frames of a video, as Stable Video Diffusion's do."""
+    return hasattr(transformer, "time_stack") or hasattr(transformer, "temporal_transformer_blocks")
+
+
 def _unsupported(what_came: str) -> UnsupportedModelError:
     return UnsupportedModelError(
         "expected the UNet of an SD 1.x model, with 6 + 1 + 9 spatial transformers (down, middle, "
-        f"up), got {what_came}: pass the UNet itself, of an SD 1.x model"
+        f"up), got {what_came}: choose a model of SD 1.x, and of it the UNet"
     )

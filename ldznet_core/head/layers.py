@@ -34,7 +34,7 @@ class AttentionPool(nn.Module):
         super().__init__()
         self.heads = heads
         self.side = side
-        table = torch.randn(channels, side * side + 1) / channels**0.5
+        table = torch.normal(0.0, channels**-0.5, (channels, side * side + 1))
         self.positional_embedding = nn.Parameter(table)  # column 0 is the mean token's
         self.qkv_proj = nn.Conv1d(channels, 3 * channels, 1)
         self.c_proj = nn.Conv1d(channels, channels, 1)

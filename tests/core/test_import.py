@@ -83,3 +83,16 @@ def test_the_miniature_s_networks_come_on_first_use() -> None:
 def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = ldznet_core.nonsense
+
+
+def test_loading_a_head_leaves_torch_s_compiler_alone() -> None:
+    """Its import takes a second, for which hosts that never compile should not wait."""
+    code = "import sys; from ldznet_core import load_head; load_head('miniature')"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; print('torch._dynamo' in sys.modules)"],
+        capture_output=True,
+        check=True,
+        cwd=ROOT,
+        text=True,
+    )
+    assert done.stdout.strip() == "False"

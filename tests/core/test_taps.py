@@ -6,7 +6,12 @@ from typing import cast
 
 import pytest
 import torch
-from diffusers import ControlNetModel, SD3Transformer2DModel, UNet2DConditionModel
+from diffusers import (
+    ControlNetModel,
+    SD3Transformer2DModel,
+    UNet2DConditionModel,
+    UNetSpatioTemporalConditionModel,
+)
 from torch import nn
 
 from ldznet_core.errors import InputError, UnsupportedModelError
@@ -85,6 +90,21 @@ def sdxl() -> nn.Module:
     )
 
 
+def video() -> nn.Module:
+    """Stable Video Diffusion's, of the layout of SD 2.x, with frames mixed in each transformer."""
+    return cast(
+        "nn.Module",
+        UNetSpatioTemporalConditionModel(
+            in_channels=8,
+            block_out_channels=(32, 32, 32, 32),
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=24,
+            num_attention_heads=(2, 2, 2, 2),
+            cross_attention_dim=16,
+        ),
+    )
+
+
 def sd3() -> nn.Module:
     with torch.device("meta"):
         return cast("nn.Module", SD3Transformer2DModel(num_layers=1))
@@ -99,12 +119,13 @@ def control_net() -> nn.Module:
     ("model", "what_came"),
     [
         (sdxl(), r"UNet2DConditionModel with 4 \+ 1 \+ 6, as in SDXL"),
+        (video(), "UNetSpatioTemporalConditionModel for video"),
         (sd3(), "SD3Transformer2DModel"),
         (control_net(), "ControlNetModel"),
         (nn.Linear(1, 1), "Linear"),
         ("model.safetensors", "str"),
     ],
-    ids=["sdxl", "sd3", "controlnet", "linear", "text"],
+    ids=["sdxl", "video", "sd3", "controlnet", "linear", "text"],
 )
 def test_other_models_are_named(model: nn.Module, what_came: str) -> None:
     with pytest.raises(UnsupportedModelError, match=f"got {what_came}:"):
