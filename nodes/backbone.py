@@ -82,7 +82,7 @@ class ComfyBackbone:
 
     @torch.inference_mode()
     def encode_text(self, phrases: Sequence[str]) -> Tensor:
-        """Text features ``(P, 77, D)``; a phrase means its words, whatever signs are in it.
+        """Text features ``(P, 77, D)``; brackets in a phrase are brackets, and no emphasis.
 
         Raises:
             InputError: A phrase has more than 77 tokens.

@@ -176,7 +176,7 @@ class _Run:
         on purpose. Passes of another size are of a region.
         """
         batch = self.shape[0]
-        if not WINDOW[0] <= timestep <= WINDOW[1]:
+        if not _is_within(timestep):
             return {}
         self.within.update(uuids)
         if len(x) != len(uuids) * batch or x.shape[2:] != self.shape[2:]:
@@ -206,12 +206,18 @@ class _Run:
             return f"capture failed while sampling ({self.silence})"
         if not self.timesteps:
             return "sampling made no pass of this UNet"
-        if not self.within:
+        if not any(map(_is_within, self.timesteps)):
             visited = ", ".join(f"{t:.0f}" for t in sorted(set(self.timesteps), reverse=True)[:12])
             return f"sampling made no pass {window} (it made {visited})"
+        if not self.within:
+            return "the sampler's guider does not tell which pass is the prompt's"
         if self.within.isdisjoint(_uuids(self.guider.conds.get("positive", ()))):
             return f"the positive prompt had no say {window}"
         return "the positive prompt was applied to regions only"
+
+
+def _is_within(timestep: float) -> bool:
+    return WINDOW[0] <= timestep <= WINDOW[1]
 
 
 def _distance(features: Features | None) -> float:

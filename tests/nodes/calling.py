@@ -22,3 +22,8 @@ def call(node: Any, **inputs: Any) -> SimpleNamespace:
         output = node.execute(**inputs)
     names = [each.display_name for each in schema.outputs]
     return SimpleNamespace(**dict(zip(names, output.result, strict=True)), ui=output.ui)
+
+
+def lines(*phrases: str) -> str:
+    """Phrases as users write them: one a line."""
+    return "\n".join(phrases)

@@ -25,6 +25,12 @@ PLACES = {
 }
 """The taps, as written down for ComfyUI's UNet (openaimodel.py, 0.8.0)."""
 
+SCHEDULE = (900, 410, 350)
+"""Timesteps of which two lie in the window of captures."""
+
+NEAREST = 410
+"""The one nearest to 400."""
+
 TEXTS = TinyBackbone()
 """Gives prompts their context."""
 
@@ -140,6 +146,11 @@ def features_by_hand(model: Any, x: Tensor, timestep: float, text: str) -> dict[
     for handle in handles:
         handle.remove()
     return blocks
+
+
+def seen_at(sampler: Euler, timestep: float, timesteps: Sequence[float] = SCHEDULE) -> Tensor:
+    """The noisy latents that a sampler gave to the UNet at a timestep."""
+    return sampler.seen[list(timesteps).index(timestep)]
 
 
 def assert_same_features(found: Any, expected: dict[int, Tensor]) -> None:

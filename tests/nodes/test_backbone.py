@@ -11,8 +11,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-pytest.importorskip("diffusers", reason="the stand-in's VAE needs the extra `cli`")
-
 from ldznet_core import load_miniature
 from ldznet_core.miniature import Miniature
 from ldznet_core.unet import UNet, UNetConfig
@@ -24,12 +22,6 @@ from .studio import hooks_of, tiny_model
 
 
 @pytest.fixture(scope="module")
-def loaded(pack: Pack) -> SimpleNamespace:
-    """The miniature's MODEL, CLIP and VAE."""
-    return call(pack.nodes()["LDZNetLoadMiniature"])
-
-
-@pytest.fixture(scope="module")
 def backbone(pack: Pack, loaded: SimpleNamespace) -> Any:
     return pack.module("nodes.backbone").ComfyBackbone(loaded.model, loaded.clip, loaded.vae)
 
@@ -38,12 +30,6 @@ def backbone(pack: Pack, loaded: SimpleNamespace) -> Any:
 def library() -> Miniature:
     """The same weights without any host."""
     return load_miniature()
-
-
-@pytest.fixture
-def input_error(pack: Pack) -> type[Exception]:
-    error: type[Exception] = pack.module("ldznet_core").InputError
-    return error
 
 
 class TestTheMiniature:
@@ -81,6 +67,12 @@ class TestTheMiniature:
         again = call(pack.nodes()["LDZNetLoadMiniature"])
         assert again.model.model is not loaded.model.model
         assert again.model.model.latent_format is not loaded.model.model.latent_format
+
+    def test_the_host_s_own_latent_formats_stay_as_they_were(self, loaded: SimpleNamespace) -> None:
+        from comfy.latent_formats import LatentFormat
+
+        assert loaded.model.model.latent_format.scale_factor != 1.0
+        assert LatentFormat.scale_factor == LatentFormat().scale_factor == 1.0
 
     def test_its_text_encoder_says_the_same_of_words_that_it_knows_and_does_not(
         self, backbone: Any, library: Miniature

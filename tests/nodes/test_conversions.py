@@ -16,12 +16,6 @@ def conversions(pack: Pack) -> Any:
     return pack.module("nodes.conversions")
 
 
-@pytest.fixture
-def input_error(pack: Pack) -> type[Exception]:
-    error: type[Exception] = pack.module("ldznet_core").InputError
-    return error
-
-
 class TestLatents:
     def test_a_batch_is_taken_apart(self, conversions: Any) -> None:
         samples = torch.arange(2 * 4 * 1 * 3.0).reshape(2, 4, 1, 3)

@@ -1,59 +1,26 @@
-"""Features taken while samplers run: whose they are, which are kept, what is left behind."""
+"""Features taken while samplers run: whose they are, which are kept, why there are none."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import torch
 from torch import Tensor, nn
 
 from .loading import Pack
 from .studio import (
+    NEAREST,
     PLACES,
+    SCHEDULE,
     Euler,
     assert_same_features,
     features_by_hand,
     guider,
-    hooks_of,
     prompt,
     run,
+    seen_at,
     tiny_model,
 )
-
-SCHEDULE = (900, 410, 350)
-NEAREST = 410
-
-
-@pytest.fixture(scope="module")
-def plain(pack: Pack) -> Any:
-    """A MODEL without capture; nothing in this file may change it."""
-    return tiny_model()
-
-
-@pytest.fixture
-def bank(pack: Pack) -> Any:
-    return pack.module("nodes.bank").Bank()
-
-
-@pytest.fixture
-def heard(pack: Pack, plain: Any, bank: Any) -> Any:
-    """The MODEL with capture into the bank."""
-    return pack.module("nodes.sampling").with_capture(plain, bank)
-
-
-@pytest.fixture
-def unet(plain: Any) -> Iterator[nn.Module]:
-    """Its UNet, which bears no hook afterwards."""
-    unet = plain.model.diffusion_model
-    assert hooks_of(unet) == 0
-    yield unet
-    assert hooks_of(unet) == 0
-
-
-def seen_at(sampler: Euler, timestep: float, timesteps: Any = SCHEDULE) -> Tensor:
-    return sampler.seen[list(timesteps).index(timestep)]
 
 
 def reason(pack: Pack, found: Any) -> str:
@@ -243,201 +210,7 @@ class TestWhoseFeatures:
         assert_same_features(found, expected)
 
 
-class TestManners:
-    @pytest.mark.parametrize("pictures", [1, 2])
-    def test_the_picture_is_the_same_bit_for_bit(
-        self, heard: Any, plain: Any, pictures: int
-    ) -> None:
-        with_capture = run(guider(heard), SCHEDULE, pictures=pictures)
-        assert torch.equal(with_capture, run(guider(plain), SCHEDULE, pictures=pictures))
-
-    def test_the_model_that_was_given_stays_without_wrappers(self, heard: Any, plain: Any) -> None:
-        assert plain.wrappers == {}
-        assert heard.model is plain.model
-
-    def test_capture_upon_capture_listens_once(self, pack: Pack, heard: Any, bank: Any) -> None:
-        twice = pack.module("nodes.sampling").with_capture(heard, bank)
-        assert {place: len(by_key) for place, by_key in twice.wrappers.items()} == {
-            "outer_sample": 1,
-            "apply_model": 1,
-        }
-        assert all(len(by_key["ldznet"]) == 1 for by_key in twice.wrappers.values())
-
-    def test_other_wrappers_stay(self, pack: Pack, plain: Any, bank: Any) -> None:
-        sampling = pack.module("nodes.sampling")
-        other = plain.clone()
-        other.add_wrapper_with_key("apply_model", "theirs", lambda executor, *args: executor(*args))
-        quiet = sampling.without_capture(sampling.with_capture(other, bank))
-        assert [list(by_key) for by_key in quiet.wrappers.values() if by_key] == [["theirs"]]
-
-    def test_a_clone_made_downstream_is_listened_to(self, heard: Any, bank: Any) -> None:
-        """As LoRA loaders make one."""
-        assert bank.get(run(guider(heard.clone()), SCHEDULE)).timestep == NEAREST
-
-    def test_no_hook_is_left_after_a_run(self, heard: Any, unet: nn.Module) -> None:
-        run(guider(heard), SCHEDULE)
-        assert hooks_of(unet) == 0
-
-    def test_hooks_are_there_only_within_the_passes_that_count(
-        self, heard: Any, unet: nn.Module
-    ) -> None:
-        counts = []
-        watch = unet.time_embed.register_forward_hook(
-            lambda *args: counts.append(hooks_of(unet) - 1)
-        )
-        try:
-            run(guider(heard), SCHEDULE, sampler=Euler(lambda step: counts.append(hooks_of(unet))))
-        finally:
-            watch.remove()
-        # before and within each step; 350 is farther from 400 than 410
-        assert counts == [1, 0, 1, 5, 1, 0]
-
-    def test_an_error_in_the_unet_goes_through_and_leaves_nothing(
-        self, heard: Any, bank: Any, unet: nn.Module
-    ) -> None:
-        def fail(module: nn.Module, inputs: Any) -> None:
-            if hooks_of(unet) > 1:
-                raise RuntimeError("out of memory")
-
-        failing = unet.output_blocks[4].register_forward_pre_hook(fail)
-        try:
-            with pytest.raises(RuntimeError, match="out of memory"):
-                run(guider(heard), SCHEDULE)
-            assert hooks_of(unet) == 1
-        finally:
-            failing.remove()
-        assert len(bank) == 0
-
-    def test_an_interruption_of_the_sampler_leaves_nothing(
-        self, heard: Any, bank: Any, unet: nn.Module
-    ) -> None:
-        from comfy import model_management
-
-        def interrupt(step: int) -> None:
-            if step == 2:
-                model_management.interrupt_current_processing()
-            model_management.throw_exception_if_processing_interrupted()
-
-        with pytest.raises(model_management.InterruptProcessingException):
-            run(guider(heard), SCHEDULE, sampler=Euler(interrupt))
-        assert hooks_of(unet) == 0
-        assert len(bank) == 0
-
-    def test_the_run_after_a_failure_is_as_if_there_had_been_none(
-        self, heard: Any, bank: Any
-    ) -> None:
-        def fail(step: int) -> None:
-            if step == 2:
-                raise RuntimeError("broken")
-
-        with pytest.raises(RuntimeError, match="broken"):
-            run(guider(heard), SCHEDULE, sampler=Euler(fail), seed=1)
-        sampler = Euler()
-        found = bank.get(run(guider(heard), SCHEDULE, sampler=sampler))
-        expected = features_by_hand(heard, seen_at(sampler, NEAREST), NEAREST, "a cat")
-        assert_same_features(found, expected)
-
-    def test_a_pass_that_the_host_makes_twice_costs_the_features_not_the_picture(
-        self, pack: Pack, heard: Any, bank: Any, plain: Any
-    ) -> None:
-        def twice(executor: Any, *args: Any, **kwargs: Any) -> Tensor:
-            executor(*args, **kwargs)
-            return executor(*args, **kwargs)
-
-        heard.add_wrapper_with_key("apply_model", "theirs", twice)
-        sampled = run(guider(heard), SCHEDULE)
-        assert "fired 2 times" in reason(pack, bank.get(sampled))
-        assert torch.equal(sampled, run(guider(plain), SCHEDULE))
-
-
-class TestRunsWithinAndAfterRuns:
-    def test_a_run_within_a_run_has_features_of_its_own(self, heard: Any, bank: Any) -> None:
-        """Some samplers refine a part of the picture by a sampler of their own."""
-        inner, sampled_inside = Euler(), []
-
-        def sample_inside(step: int) -> None:
-            if step == 2:  # when the outer run has its features
-                dog = guider(heard, prompt("a dog"))
-                sampled_inside.append(run(dog, (450, 390), sampler=inner, size=(8, 8), seed=5))
-
-        outer = Euler(sample_inside)
-        found = bank.get(run(guider(heard), SCHEDULE, sampler=outer))
-        expected = features_by_hand(heard, seen_at(outer, NEAREST), NEAREST, "a cat")
-        assert_same_features(found, expected)
-        found = bank.get(sampled_inside[0])
-        expected = features_by_hand(heard, inner.seen[1], 390, "a dog")
-        assert_same_features(found, expected)
-
-    def test_a_run_goes_on_listening_after_one_within_it(self, heard: Any, bank: Any) -> None:
-        def sample_inside(step: int) -> None:
-            if step == 1:
-                run(guider(heard, prompt("a dog")), (450, 390), seed=5)
-
-        outer = Euler(sample_inside)
-        found = bank.get(run(guider(heard), SCHEDULE, sampler=outer))
-        expected = features_by_hand(heard, seen_at(outer, NEAREST), NEAREST, "a cat")
-        assert_same_features(found, expected)
-
-    def test_a_pass_of_another_model_is_none_of_the_run(
-        self, heard: Any, bank: Any, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """Both are listened to; the other's passes come while the first one's run is under way."""
-        other = tiny_model()
-        other.wrappers = heard.clone().wrappers
-
-        def ask_the_other(step: int) -> None:
-            if step == 1:
-                sigma = other.get_model_object("model_sampling").sigma(torch.tensor([400.0]))
-                options = {"wrappers": other.wrappers, "uuids": [uuid]}
-                context = prompt("a dog")[0][0]
-                other.model.apply_model(
-                    torch.zeros(1, 4, 8, 8),
-                    sigma,
-                    c_crossattn=context,
-                    transformer_options=options,
-                )
-
-        cat = guider(heard)
-        uuid = cat.original_conds["positive"][0]["uuid"]
-        assert bank.get(run(cat, SCHEDULE, sampler=Euler(ask_the_other))).timestep == NEAREST
-        assert caplog.text == ""
-
-    def test_the_second_half_of_a_run_inherits_the_first_half_s_features(
-        self, heard: Any, bank: Any
-    ) -> None:
-        """KSampler (Advanced) and SplitSigmas: the rest is sampled without new noise."""
-        half = run(guider(heard), (900, 410), last=200, pictures=2)
-        first = [bank.get(half[number : number + 1]) for number in range(2)]
-        rest = run(guider(heard), (200, 50), latents=half, noise=torch.zeros_like(half), pictures=2)
-        for number in range(2):
-            assert bank.get(rest[number : number + 1]) is first[number]
-        assert first[0].timestep == 410
-
-    def test_a_second_half_with_features_of_its_own_keeps_those(
-        self, heard: Any, bank: Any
-    ) -> None:
-        half = run(guider(heard), (900, 480), last=390)
-        rest = run(guider(heard), (390, 50), latents=half, noise=torch.zeros_like(half))
-        assert (bank.get(half).timestep, bank.get(rest).timestep) == (480, 390)
-
-    def test_new_noise_on_an_old_picture_inherits_nothing(
-        self, pack: Pack, heard: Any, bank: Any
-    ) -> None:
-        """The picture changes, by however little."""
-        picture = run(guider(heard), SCHEDULE)
-        changed = run(guider(heard), (200, 50), latents=picture)
-        assert "it made 200, 50" in reason(pack, bank.get(changed))
-
-
 class TestWhyThereAreNone:
-    def test_a_prompt_that_was_off_in_the_window_is_not_said_to_be_of_a_region(
-        self, pack: Pack, heard: Any, bank: Any
-    ) -> None:
-        """Scheduled prompts again: this one has its say above t = 500 only."""
-        early = prompt("a cat", end_percent=0.4)
-        told = reason(pack, bank.get(run(guider(heard, early), SCHEDULE)))
-        assert "region" not in told
-
     def test_a_missed_window_is_told_with_the_timesteps(
         self, pack: Pack, heard: Any, bank: Any
     ) -> None:
@@ -462,39 +235,53 @@ class TestWhyThereAreNone:
         with pytest.raises(error, match=r"expected the UNet of an SD 1\.x model"):
             pack.module("nodes.sampling").with_capture(flux, bank)
 
+    def test_a_prompt_that_was_off_in_the_window_had_no_say_there(
+        self, pack: Pack, heard: Any, bank: Any
+    ) -> None:
+        """Scheduled prompts again: this one has its say above t = 500 only."""
+        early = prompt("a cat", end_percent=0.4)
+        told = reason(pack, bank.get(run(guider(heard, early), SCHEDULE)))
+        assert told == "the positive prompt had no say at a timestep from 300 to 500"
 
-@pytest.fixture(scope="module")
-def compiled(plain: Any) -> Iterator[Any]:
-    """The host's wrapper that swaps a compiled UNet in around each pass.
+    def test_passes_without_names_are_not_said_to_be_missing(
+        self, pack: Pack, heard: Any, bank: Any
+    ) -> None:
+        """Packs that call the model on their own name no conditioning."""
+        from comfy.samplers import CFGGuider
 
-    As comfy_api/torch_helpers/torch_compile.py of 0.8.0.
-    """
-    network = torch.compile(plain.model.diffusion_model, backend="eager")
+        class Nameless(CFGGuider):
+            def predict_noise(
+                self, x: Tensor, timestep: Tensor, model_options: Any = None, seed: Any = None
+            ) -> Tensor:
+                denoised: Tensor = self.inner_model.apply_model(
+                    x,
+                    timestep,
+                    c_crossattn=self.conds["positive"][0]["cross_attn"],
+                    transformer_options=dict(model_options["transformer_options"]),
+                )
+                return denoised
 
-    def wrapper(executor: Any, *args: Any, **kwargs: Any) -> Tensor:
-        base = executor.class_obj
-        original = base.diffusion_model
-        base.diffusion_model = network
-        try:
-            return executor(*args, **kwargs)
-        finally:
-            base.diffusion_model = original
+        nameless = Nameless(heard)
+        nameless.set_conds(prompt("a cat"), prompt(""))
+        told = reason(pack, bank.get(run(nameless, SCHEDULE)))
+        assert "no pass" not in told
 
-    yield wrapper
-    torch._dynamo.reset()
+    def test_a_role_may_be_left_empty(self, heard: Any, bank: Any) -> None:
+        """Some guiders put None in the place of a prompt that they do not use."""
+        from comfy.samplers import CFGGuider
 
+        class Bare(CFGGuider):
+            def outer_sample(self, *args: Any, **kwargs: Any) -> Tensor:
+                self.conds["negative"] = []
+                sampled: Tensor = super().outer_sample(*args, **kwargs)
+                return sampled
 
-@pytest.mark.parametrize("is_first", [True, False])
-def test_a_compiled_model_is_heard_in_either_order_of_the_nodes(
-    pack: Pack, plain: Any, compiled: Any, bank: Any, is_first: bool
-) -> None:
-    """Compiled modules would pass our hooks by in silence."""
-    with_capture = pack.module("nodes.sampling").with_capture
-    model = plain.clone() if is_first else with_capture(plain, bank)
-    model.add_wrapper_with_key("apply_model", "torch.compile", compiled)
-    model = with_capture(model, bank) if is_first else model
-    sampler = Euler()
-    found = bank.get(run(guider(model, cfg=1.0), SCHEDULE, sampler=sampler))
-    assert found.timestep == NEAREST
-    expected = features_by_hand(plain, seen_at(sampler, NEAREST), NEAREST, "a cat")
-    assert_same_features(found, expected)
+            def predict_noise(
+                self, x: Tensor, timestep: Tensor, model_options: Any = None, seed: Any = None
+            ) -> Tensor:
+                self.conds["negative"] = None
+                return super().predict_noise(x, timestep, model_options, seed)
+
+        bare = Bare(heard)
+        bare.set_conds(prompt("a cat"), prompt(""))
+        assert bank.get(run(bare, SCHEDULE)).timestep == NEAREST

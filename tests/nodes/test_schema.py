@@ -60,11 +60,6 @@ OUTPUTS: dict[str, Sockets] = {
 
 
 @pytest.fixture(scope="module")
-def nodes(pack: Pack) -> dict[str, Any]:
-    return pack.nodes()
-
-
-@pytest.fixture(scope="module")
 def schemas(nodes: dict[str, Any]) -> dict[str, Any]:
     return {name: node.GET_SCHEMA() for name, node in nodes.items()}
 

@@ -261,7 +261,9 @@ def _process_conds(model: BaseModel, conds: dict[str, list[Cond]]) -> None:
 
 def _is_due(cond: Cond, timestep: Tensor) -> bool:
     sigma = float(timestep[0])
-    return cond.get("timestep_end", 0.0) <= sigma <= cond.get("timestep_start", float("inf"))
+    start: float = cond.get("timestep_start", float("inf"))
+    end: float = cond.get("timestep_end", 0.0)
+    return end <= sigma <= start
 
 
 def _area_of(cond: Cond, x: Tensor) -> tuple[int, ...]:

@@ -58,7 +58,7 @@ class VAE:
 
         sizes = config["params"]["ddconfig"]
         channels = [sizes["ch"] * multiple for multiple in sizes["ch_mult"]]
-        network: nn.Module = AutoencoderKL(
+        network: Any = AutoencoderKL(
             block_out_channels=channels,
             down_block_types=("DownEncoderBlock2D",) * len(channels),
             up_block_types=("UpDecoderBlock2D",) * len(channels),
@@ -66,7 +66,7 @@ class VAE:
             latent_channels=sizes["z_channels"],
         )
         network.load_state_dict(sd)
-        self.first_stage_model = network.eval()
+        self.first_stage_model: Any = network.eval()
         device = model_management.vae_device()
         self.patcher = ModelPatcher(_Held(network), device, device)
 

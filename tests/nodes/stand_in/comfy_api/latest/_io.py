@@ -132,7 +132,7 @@ def Custom(io_type: str) -> Any:  # noqa: N802 (the host's own name)
 
 
 def _kind(name: str, input_class: type[Input] = Input) -> Any:
-    kind = type(name, (ComfyType,), {"io_type": name})
+    kind: Any = type(name, (ComfyType,), {"io_type": name})
     kind.Input = type("Input", (input_class,), {"Parent": kind})
     kind.Output = type("Output", (Output,), {"Parent": kind})
     return kind
