@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from .backbone import Backbone
 from .capture import Features, capturing
 from .checkpoint import load_head, read_config, save_head
+from .conversion import convert_checkpoint
 from .errors import (
     CaptureError,
     CheckpointError,
@@ -39,6 +40,7 @@ __all__ = [
     "Segmenter",
     "UnsupportedModelError",
     "capturing",
+    "convert_checkpoint",
     "find_taps",
     "load_head",
     "load_miniature",

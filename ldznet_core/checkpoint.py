@@ -72,7 +72,7 @@ def load_head(
     config = _config_of(metadata, path)
     with torch.device("meta"):  # no random numbers are drawn for weights that are replaced
         head = LDZNetHead(config)
-    _check_fit(head.state_dict(), state, path)
+    check_fit(head.state_dict(), state, path)
     wanted = {name: tensor.to(device, dtype or torch.float32) for name, tensor in state.items()}
     head.load_state_dict(wanted, assign=True)
     return head.eval()
@@ -116,6 +116,31 @@ def decode_config(text: str) -> HeadConfig:
     )
 
 
+def check_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights that are not exactly those of the configured head.
+
+    Raises:
+        CheckpointError: Some are missing, surplus or of another shape; the message names them.
+    """
+    complaints = {
+        "missing": sorted(set(wanted) - set(given)),
+        "surplus": sorted(set(given) - set(wanted)),
+        "misshapen": sorted(
+            name for name in set(wanted) & set(given) if wanted[name].shape != given[name].shape
+        ),
+    }
+    if any(complaints.values()):
+        listed = "; ".join(
+            f"{len(names)} {complaint} ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})"
+            for complaint, names in complaints.items()
+            if names
+        )
+        raise CheckpointError(
+            f"expected the {len(wanted)} weights of the configured head in {path}, got {listed}: "
+            "save or convert the head again"
+        )
+
+
 def _locate(source: str | os.PathLike[str]) -> Path:
     if str(source) in BUILT_IN:
         return BUILT_IN[str(source)]
@@ -135,24 +160,3 @@ def _config_of(metadata: Mapping[str, str], path: Path) -> HeadConfig:
             "run `ldznet convert` on the authors' checkpoint, or choose another file"
         )
     return decode_config(metadata[CONFIG_KEY])
-
-
-def _check_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse weights that are not exactly those of the configured head."""
-    complaints = {
-        "missing": sorted(set(wanted) - set(given)),
-        "surplus": sorted(set(given) - set(wanted)),
-        "misshapen": sorted(
-            name for name in set(wanted) & set(given) if wanted[name].shape != given[name].shape
-        ),
-    }
-    if any(complaints.values()):
-        listed = "; ".join(
-            f"{len(names)} {complaint} ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})"
-            for complaint, names in complaints.items()
-            if names
-        )
-        raise CheckpointError(
-            f"expected the {len(wanted)} weights of the configured head in {path}, got {listed}: "
-            "save or convert the head again"
-        )

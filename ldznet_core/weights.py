@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from .errors import CheckpointError
@@ -33,6 +32,20 @@ SHARD_BYTES = 15 * 2**20
 """The largest weights file that the repository takes."""
 
 _SET_ID = "weights_id"
+_DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""What safetensors calls the dtypes that weights come in."""
+
 _HEADER_BYTES_PER_TENSOR = 160  # name apart: dtype, shape, offsets and the JSON around them
 
 
@@ -57,7 +70,7 @@ def write_weights(
         CheckpointError: The files cannot be written.
     """
     stem = stem_of(path)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
+    tensors = {name: _stored(tensor) for name, tensor in state_dict.items()}
     header = {**metadata, _SET_ID: _digest(tensors, metadata)}
     shards = _split(tensors, header, max_shard_bytes)
     files = [shard_file(stem, number, len(shards)) for number in range(1, len(shards) + 1)]
@@ -65,7 +78,7 @@ def write_weights(
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
         for draft, names in zip(drafts, shards, strict=True):
-            draft.write_bytes(_serialise({name: tensors[name] for name in names}, header))
+            _write(draft, {name: tensors[name] for name in names}, header)
         for draft, file in zip(drafts, files, strict=True):
             os.replace(draft, file)
         for stale in set(files_of(stem)) - set(files):
@@ -153,19 +166,35 @@ def _split(
     return shards
 
 
-def _serialise(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """The bytes of a safetensors file, the same whenever its content is the same.
+def _write(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file, the same whenever its content is the same, tensor by tensor.
 
-    The library writes the metadata in a random order; here it is sorted. A header is an 8-byte
-    length and JSON, filled with blanks up to a multiple of 8; offsets count from its end.
+    The library writes metadata in a random order, and older versions of it hold all bytes twice.
+    A file is the 8-byte length of a JSON header, the header filled with blanks up to a multiple of
+    8, and the values, whose offsets count from the header's end; the widest dtypes come first, so
+    that all values lie aligned.
     """
-    data = save(tensors, dict(metadata))
-    end = 8 + int.from_bytes(data[:8], "little")
-    entries = json.loads(data[8:end])
-    entries["__metadata__"] = dict(sorted(metadata.items()))
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
+    entries: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
+    end = 0
+    for name, tensor in ordered:
+        offsets = [end, end := end + tensor.nbytes]
+        shape = list(tensor.shape)
+        entries[name] = {"dtype": _DTYPES[tensor.dtype], "shape": shape, "data_offsets": offsets}
     header = json.dumps(entries, separators=(",", ":")).encode()
     header = header.ljust(-(-len(header) // 8) * 8)
-    return len(header).to_bytes(8, "little") + header + data[end:]
+    with file.open("wb") as opened:
+        opened.write(len(header).to_bytes(8, "little") + header)
+        for _, tensor in ordered:
+            opened.write(_bytes_of(tensor))
+
+
+def _stored(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().contiguous()
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
 def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
@@ -173,7 +202,7 @@ def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     digest = hashlib.sha256(repr(sorted(metadata.items())).encode())
     for name, tensor in tensors.items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(_bytes_of(tensor))
     return digest.hexdigest()
 
 

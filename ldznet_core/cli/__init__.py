@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 
 from ..errors import LDZNetError
@@ -14,6 +17,7 @@ from .options import UsageError, parse
 COMMANDS = {
     "demo": "paint a picture, mask what phrases name, and inpaint one of the masks",
     "segment": "mask what phrases name in pictures",
+    "convert": "turn the authors' checkpoint into a head in one safetensors file",
     "info": "describe a head or another weights file",
     "train": "train the miniature, stage by stage",
     "evaluate": "measure the miniature and its head on held-out scenes",
@@ -29,17 +33,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words of the command line; None means the process's own.
 
     Returns:
-        The exit status: 0 on success, 2 on bad input with one line on stderr, 130 on interrupt.
+        The exit status: 0 on success, 2 on bad input with one line on stderr, 130 on interrupt or
+        when it was told to end.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _dispatch(words)
+        with _ended_in_order():
+            return _dispatch(words)
     except (UsageError, LDZNetError, OSError) as error:
         message = " ".join(str(error).split())
         print(f"ldznet: error: {message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """A request to end (SIGTERM) is an interrupt: what is half-written is taken away first."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _dispatch(words: list[str]) -> int:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..checkpoint import BUILT_IN, CONFIG_KEY, read_config
+from ..conversion import PROVENANCE_KEY
 from ..weights import find_files, read_metadata
 from .options import option
 
@@ -30,6 +31,8 @@ def run(options: Options) -> dict[str, Any]:
     metadata = read_metadata(path)
     if CONFIG_KEY in metadata:
         report["head"] = asdict(read_config(path))
+        if PROVENANCE_KEY in metadata:
+            report["provenance"] = json.loads(metadata[PROVENANCE_KEY])
     else:
         report["metadata"] = metadata
     return report
@@ -41,6 +44,7 @@ def describe(report: dict[str, Any]) -> str:
         f"{report['name']}: {', '.join(report['files'])}, {report['bytes'] / 2**20:.1f} MiB",
     ]
     facts = report.get("head") or report["metadata"]
+    facts = facts | report.get("provenance", {})
     lines += [
         f"  {key}: {value if isinstance(value, str) else json.dumps(value)}"
         for key, value in facts.items()

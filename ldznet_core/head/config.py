@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from ..errors import InputError
 from ..frames import STRIDE, padded_side
@@ -32,6 +33,9 @@ class HeadConfig:
     """Probability above which a pixel belongs to the mask, calibrated on held-out scenes."""
     presence_threshold: float = 0.5
     """Score from which a thing counts as found, calibrated on held-out scenes."""
+    positional_tables: Literal["shape", "count"] = "shape"
+    """When a tap's positional table is used as it is: on a map of its shape, or on any with as many
+    positions. The authors' code counts, and so puts a 12x12 table unresampled on a 6x24 map."""
     training: str = ""
     """Where the weights come from, in words: data, steps, seeds, commit."""
 
@@ -48,6 +52,8 @@ class HeadConfig:
         _require(self.image_side >= STRIDE, f"an image side >= {STRIDE}", str(self.image_side))
         _require(self.timestep in range(1000), "a whole timestep to 999", str(self.timestep))
         _require(self.template.count("{}") == 1, "one {} in the template", repr(self.template))
+        how = self.positional_tables
+        _require(how in ("shape", "count"), "positional tables by shape or count", repr(how))
         for threshold in (self.mask_threshold, self.presence_threshold):
             _require(0 < threshold < 1, "thresholds between 0 and 1", str(threshold))
 

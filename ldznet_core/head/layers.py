@@ -18,22 +18,25 @@ class AttentionPool(nn.Module):
     """A feature map as tokens that know their places and have looked at each other.
 
     The tokens are the map's mean and then its positions, row by row. Each gets its entry of a
-    learned positional table before one self-attention. The table is resized to the map by shape;
-    the authors' code compares token counts alone, and so adds a 12x12 table unresampled to a
+    learned positional table before one self-attention. The table is resized to maps of another
+    shape; the authors' code compares token counts alone, and so adds a 12x12 table unresampled to a
     6x24 map (koutilya-pnvr/LD-ZNet:ldm_seg/modules/diffusionmodules/ldznet_UNet.py@3d28f76).
     """
 
-    def __init__(self, channels: int, heads: int, side: int) -> None:
+    def __init__(self, channels: int, heads: int, side: int, *, by_count: bool = False) -> None:
         """Build with fresh weights.
 
         Args:
             channels: C of the feature map.
             heads: Attention heads; they divide C.
             side: Side of the square map that the positional table is for.
+            by_count: Whether to leave the table as it is on any map of as many positions, as the
+                authors do.
         """
         super().__init__()
         self.heads = heads
         self.side = side
+        self.by_count = by_count
         table = torch.normal(0.0, channels**-0.5, (channels, side * side + 1))
         self.positional_embedding = nn.Parameter(table)  # column 0 is the mean token's
         self.qkv_proj = nn.Conv1d(channels, 3 * channels, 1)
@@ -54,7 +57,8 @@ class AttentionPool(nn.Module):
     def _positions(self, feature: Tensor) -> Tensor:
         """The positional table for this map, ``(C, 1 + hw)``."""
         height, width = feature.shape[-2:]
-        if (height, width) == (self.side, self.side):
+        is_equal_count = self.by_count and height * width == self.side**2
+        if is_equal_count or (height, width) == (self.side, self.side):
             return self.positional_embedding
         table = self.positional_embedding.float()
         grid = rearrange(table[:, 1:], "c (h w) -> 1 c h w", h=self.side)
@@ -94,18 +98,18 @@ class FeatureBlock(nn.Module):
 class FeatureTransformer(SpatialTransformer):
     """The spatial transformer of a tapped block."""
 
-    def __init__(self, block: int, channels: int, pool_side: int, unet: UNetConfig) -> None:
+    def __init__(self, block: int, channels: int, pool: AttentionPool, unet: UNetConfig) -> None:
         """Build with fresh weights.
 
         Args:
             block: The number under which it finds its features.
             channels: Those of its map, and of the features.
-            pool_side: Side of the positional table.
+            pool: Makes tokens of the features.
             unet: Sizes of the UNet that it stands in.
         """
         super().__init__(channels, unet.context_dim, unet.num_heads)
         self.block = block
-        self.attentionpool2D = AttentionPool(channels, unet.num_heads, pool_side)
+        self.attentionpool2D = pool
         self.transformer_blocks = nn.ModuleList(
             [FeatureBlock(channels, unet.context_dim, unet.num_heads)]
         )

@@ -14,7 +14,7 @@ from ..errors import CheckpointError, InputError
 from ..frames import STRIDE, pad_to, pad_to_multiple
 from ..unet import SpatialTransformer, UNet, UNetConfig
 from .config import HeadConfig, block_sizes
-from .layers import FeatureTransformer, mask_decoder
+from .layers import AttentionPool, FeatureTransformer, mask_decoder
 
 FRESH_PARTS = ("attentionpool2D.", "attn3.", "norm_sd.", "final.")
 """Parts of a weight's name that tell it from those that the LDM's UNet has too."""
@@ -118,7 +118,9 @@ class LDZNetHead(nn.Module):
 
     def _make_transformer(self, block: int, channels: int, unet: UNetConfig) -> SpatialTransformer:
         if block in self.config.taps:
-            return FeatureTransformer(block, channels, self.config.pool_sides[block], unet)
+            side, by_count = self.config.pool_sides[block], self.config.positional_tables == "count"
+            pool = AttentionPool(channels, unet.num_heads, side, by_count=by_count)
+            return FeatureTransformer(block, channels, pool, unet)
         return SpatialTransformer(channels, unet.context_dim, unet.num_heads)
 
     def _check(self, latents: Tensor, context: Tensor) -> None:

@@ -1,0 +1,255 @@
+"""The authors' checkpoint as a head of ours: what it needs is kept, all else left behind.
+
+The layout is that of the class `LatentSeg` (koutilya-pnvr/LD-ZNet@3d28f76): a latent diffusion
+model whose UNet is LD-ZNet, with its own VAE and CLIP, with a second, frozen Stable Diffusion, and
+with moving averages ("EMA") of the UNet's weights, with which the authors infer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .checkpoint import CONFIG_KEY, check_fit, encode_config
+from .errors import CheckpointError, InputError
+from .frames import STRIDE
+from .head import HeadConfig, LDZNetHead, block_sizes
+from .pickled import PickledTensors
+from .unet import UNetConfig, infer_unet_config
+from .weights import read_weights, write_weights
+
+Weights = Literal["ema", "raw"]
+"""The moving averages, with which the authors infer, or the weights of the last training step."""
+
+HEADS = 8
+"""Attention heads of the published network, which its weights do not tell."""
+
+PROVENANCE_KEY = "provenance"
+"""Where a converted head's metadata tell its source, and what was kept and dropped, as JSON."""
+
+_PREFIXES: dict[Weights, str] = {"raw": "model.diffusion_model.", "ema": "model_ema."}
+_LEFT = {
+    "first_stage_model.": "VAE",
+    "cond_stage_model.": "CLIP",
+    "sd_features_stage_model.": "frozen Stable Diffusion",
+}
+_REST = "schedule and counters"
+_GROUPS = {**{prefix: what for what, prefix in _PREFIXES.items()}, **_LEFT}
+_LISTED = 40
+_PIECE = 2**24
+_BUFFERS = {
+    *("betas", "alphas_cumprod", "alphas_cumprod_prev", "sqrt_alphas_cumprod"),
+    *("sqrt_one_minus_alphas_cumprod", "log_one_minus_alphas_cumprod"),
+    *("sqrt_recip_alphas_cumprod", "sqrt_recipm1_alphas_cumprod"),
+    *("posterior_variance", "posterior_log_variance_clipped"),
+    *("posterior_mean_coef1", "posterior_mean_coef2", "scale_factor", "logvar"),
+}
+_EMA_COUNTERS = {"model_ema.decay", "model_ema.num_updates"}
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What became of a checkpoint."""
+
+    file: Path
+    """The head, as `load_head` takes it."""
+    config: HeadConfig
+    weights: Weights
+    """Which set was kept."""
+    notice: str
+    """What the user should know, such as that another set was kept than asked for; or nothing."""
+    kept: int
+    """Tensors of the head."""
+    dropped: dict[str, int]
+    """Tensors that were left behind, by what they are of."""
+    source_sha256: str
+
+
+def convert_checkpoint(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    weights: Weights = "ema",
+    dtype: torch.dtype = torch.float16,
+    positional_tables: Literal["shape", "count"] = "shape",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Conversion:
+    """Write the head of a published checkpoint as one safetensors file.
+
+    The whole checkpoint is never in memory: the head's tensors are read one by one.
+
+    Args:
+        source: ``LDZNet_txt2mask.ckpt``, or a file of its layout, also as ``.safetensors``.
+        target: Where the head goes; nothing is there until it is complete.
+        weights: The set to keep. A file without EMA gives the raw one, and a notice.
+        dtype: What the head is stored in.
+        positional_tables: Of the head's configuration.
+        on_progress: Told how many bytes of how many of the source are done.
+
+    Raises:
+        CheckpointError: The source is missing or damaged, or not of this layout: the message lists
+            the keys that are missing or surplus. Or the target cannot be written.
+        InputError: An option is none of those named.
+    """
+    _check_options(weights, dtype)
+    path = Path(source)
+    tensors = _open(path)
+    names = _official_names()
+    groups = _sort(tensors, path)
+    chosen, notice = _choose(groups, weights, path)
+    keys = {name: _key(name, chosen) for name in names}
+    _check_keys(set(keys.values()), groups[chosen], path)
+    state = {name: _cast(tensors[key], dtype, name) for name, key in keys.items()}
+    digest = _sha256(path, on_progress)
+    config = dataclasses.replace(
+        _infer_config(state),
+        positional_tables=positional_tables,
+        training=f"by LD-ZNet's authors; the {chosen} weights of {path.name}, sha256 {digest}",
+    )
+    with torch.device("meta"):
+        check_fit(LDZNetHead(config).state_dict(), state, path)
+    dropped = {what: len(found) for what, found in groups.items() if found and what != chosen}
+    provenance = {
+        "source": path.name,
+        "source_sha256": digest,
+        "kept": {chosen: len(keys)},
+        "dropped": dropped,
+    }
+    metadata = {
+        CONFIG_KEY: encode_config(config),
+        PROVENANCE_KEY: json.dumps(provenance, sort_keys=True),
+    }
+    (file,) = write_weights(state, target, metadata, max_shard_bytes=None)
+    return Conversion(file, config, chosen, notice, len(keys), dropped, digest)
+
+
+def _check_options(weights: Weights, dtype: torch.dtype) -> None:
+    if weights not in ("ema", "raw"):
+        raise InputError(f"expected the weights 'ema' or 'raw', got {weights!r}: choose one")
+    if dtype not in (torch.float16, torch.bfloat16, torch.float32):
+        raise InputError(f"expected float16, bfloat16 or float32, got {dtype}: choose one of them")
+
+
+def _open(path: Path) -> Mapping[str, Tensor]:
+    """The tensors of the source by name."""
+    if path.suffix != ".safetensors":
+        return PickledTensors(path)
+    return read_weights(path)[0]
+
+
+def _official_names() -> list[str]:
+    """The names of the head's weights; the layout is one for all sizes."""
+    with torch.device("meta"):
+        return list(
+            LDZNetHead(HeadConfig(family="sd1", unet=UNetConfig(out_channels=1))).state_dict()
+        )
+
+
+def _sort(names: Iterable[str], path: Path) -> dict[str, set[str]]:
+    """The names of a checkpoint by what they are of.
+
+    Raises:
+        CheckpointError: Some are of nothing that is known.
+    """
+    groups: dict[str, set[str]] = {what: set() for what in ("raw", "ema", *_LEFT.values(), _REST)}
+    unknown = []
+    for name in names:
+        what = next((what for prefix, what in _GROUPS.items() if name.startswith(prefix)), None)
+        if name in _BUFFERS or name in _EMA_COUNTERS:
+            what = _REST
+        if what is None:
+            unknown.append(name)
+        else:
+            groups[what].add(name)
+    if unknown:
+        raise _misfit(path, missing=[], surplus=unknown)
+    return groups
+
+
+def _choose(groups: Mapping[str, set[str]], weights: Weights, path: Path) -> tuple[Weights, str]:
+    """The set to keep, and what to tell the user of it."""
+    if groups[weights]:
+        return weights, ""
+    if weights == "ema" and groups["raw"]:
+        return "raw", f"{path.name} has no EMA weights, so the raw ones were taken"
+    other = (
+        "it has EMA weights: ask for those" if groups["ema"] else "choose the authors' checkpoint"
+    )
+    raise CheckpointError(
+        f"expected the {weights} weights of LD-ZNet in {path} (names that begin with "
+        f"{_PREFIXES[weights]}), got none: {other}"
+    )
+
+
+def _key(name: str, weights: Weights) -> str:
+    """What a weight of the head is called in the checkpoint; EMA names have lost their dots."""
+    official = f"{_PREFIXES['raw'].removeprefix('model.')}{name}"  # diffusion_model....
+    return f"model.{official}" if weights == "raw" else "model_ema." + official.replace(".", "")
+
+
+def _check_keys(wanted: set[str], given: set[str], path: Path) -> None:
+    missing, surplus = sorted(wanted - given), sorted(given - wanted)
+    if missing or surplus:
+        raise _misfit(path, missing, surplus)
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype, name: str) -> Tensor:
+    cast = tensor.to(dtype)
+    if not bool(cast.isfinite().all()):
+        raise CheckpointError(
+            f"expected finite weights in {dtype}, got NaN or infinity in {name}: convert to "
+            "torch.float32, and if that fails too fetch the checkpoint again"
+        )
+    return cast
+
+
+def _infer_config(state: Mapping[str, Tensor]) -> HeadConfig:
+    """The head that these weights are of; it was trained on squares whose side the pools tell."""
+    unet = infer_unet_config(state, HEADS)
+    table = state["input_blocks.8.1.attentionpool2D.positional_embedding"]
+    side = math.isqrt(table.shape[1] - 1)
+    downscale = block_sizes(unet)[6].downscale
+    return HeadConfig(
+        family="sd1",
+        unet=unet,
+        image_side=STRIDE * downscale * side,
+        template="a photo of a {}.",
+    )
+
+
+def _sha256(path: Path, on_progress: Callable[[int, int], None] | None) -> str:
+    digest, size, done = hashlib.sha256(), path.stat().st_size, 0
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+            done += len(piece)
+            if on_progress:
+                on_progress(done, size)
+    return digest.hexdigest()
+
+
+def _misfit(path: Path, missing: Sequence[str], surplus: Sequence[str]) -> CheckpointError:
+    found = [
+        f"{len(names)} {complaint} ({_listed(names)})"
+        for complaint, names in (("missing", missing), ("surplus", surplus))
+        if names
+    ]
+    return CheckpointError(
+        f"expected the weights of the authors' LD-ZNet in {path}, got {'; '.join(found)}: convert "
+        "the checkpoint as they publish it"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
