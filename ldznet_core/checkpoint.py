@@ -24,6 +24,22 @@ CONFIG_KEY = "ldznet"
 FORMAT_VERSION = 1
 """Raised when older readers would misunderstand a file."""
 
+_LARGEST = {
+    "in_channels": 64,
+    "out_channels": 64,
+    "model_channels": 4096,
+    "channel_mult": 64,
+    "num_res_blocks": 8,
+    "transformer_levels": 8,
+    "context_dim": 8192,
+    "num_heads": 256,
+    "taps": 1000,
+    "image_side": 8192,
+}
+"""Sizes beyond which a configuration is taken for damaged; those of SD 1.x are far below."""
+
+_LONGEST = 64
+
 BUILT_IN = {"miniature": Path(__file__).parent / "miniature" / "weights" / "head-ldznet"}
 """Heads that come with the package, by the name under which they are loaded."""
 
@@ -103,24 +119,59 @@ def decode_config(text: str) -> HeadConfig:
         values: dict[str, Any] = json.loads(text)
         version = values.pop("format")
         if version == FORMAT_VERSION:
-            unet = values.pop("unet")
-            unet["channel_mult"] = tuple(unet["channel_mult"])
-            values["taps"] = tuple(values["taps"])
-            return HeadConfig(**values, unet=UNetConfig(**unet))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+            unet = _unet_config(values.pop("unet"))
+            taps = tuple(_whole(values.pop("taps"), "taps"))
+            _whole([values.get("image_side", 8)], "image_side")
+            if not all(isinstance(values.get(name, ""), str) for name in ("family", "training")):
+                raise ValueError("names that are no texts")
+            return HeadConfig(**values, taps=taps, unet=unet)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CheckpointError(
-            f"expected the configuration of a head, got {error}: convert or save the head again"
+            f"expected the configuration of a head, got {error!s:.300}: convert or save the head "
+            "again"
         ) from error
     raise CheckpointError(
-        f"expected a head of format {FORMAT_VERSION}, got format {version}: update ldznet"
+        f"expected a head of format {FORMAT_VERSION}, got format {version!s:.40}: update ldznet"
     )
+
+
+def _unet_config(values: dict[str, Any]) -> UNetConfig:
+    """Sizes from which a network can be built, and in no time: a file may say anything.
+
+    Raises:
+        ValueError: They are none.
+    """
+    multiples = _whole(values.pop("channel_mult"), "channel_mult")
+    for name, value in values.items():
+        _whole([value], name)
+    config = UNetConfig(**values, channel_mult=tuple(multiples))
+    channels = [config.model_channels * multiple for multiple in multiples]
+    if not channels or any(each % 32 or each % config.num_heads for each in channels):
+        raise ValueError(f"levels of {channels} channels for {config.num_heads} attention heads")
+    return config
+
+
+def _whole(values: Any, name: str) -> list[int]:
+    """A list of sizes.
+
+    Raises:
+        ValueError: One of them is no whole number from 1 to what such networks have.
+    """
+    largest = _LARGEST[name]
+    if not isinstance(values, list) or len(values) > _LONGEST:
+        raise ValueError(f"no short list as {name}")
+    for value in values:
+        if type(value) is not int or not 0 < value <= largest:
+            raise ValueError(f"{str(value)[:40]!r} as {name}, where 1 to {largest} are known")
+    return values
 
 
 def check_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path) -> None:
     """Refuse weights that are not exactly those of the configured head.
 
     Raises:
-        CheckpointError: Some are missing, surplus or of another shape; the message names them.
+        CheckpointError: Some are missing, surplus, of another shape, or no floating-point numbers;
+            the message names them.
     """
     complaints = {
         "missing": sorted(set(wanted) - set(given)),
@@ -128,17 +179,23 @@ def check_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], path: P
         "misshapen": sorted(
             name for name in set(wanted) & set(given) if wanted[name].shape != given[name].shape
         ),
+        "no floats": sorted(
+            name for name in set(wanted) & set(given) if not given[name].is_floating_point()
+        ),
     }
     if any(complaints.values()):
         listed = "; ".join(
-            f"{len(names)} {complaint} ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})"
-            for complaint, names in complaints.items()
-            if names
+            _listed(complaint, names) for complaint, names in complaints.items() if names
         )
         raise CheckpointError(
             f"expected the {len(wanted)} weights of the configured head in {path}, got {listed}: "
             "save or convert the head again"
         )
+
+
+def _listed(complaint: str, names: list[str]) -> str:
+    shown = [name[:120] for name in names[:5]] + ["..."] * (len(names) > 5)
+    return f"{len(names)} {complaint} ({', '.join(shown)})"
 
 
 def _locate(source: str | os.PathLike[str]) -> Path:

@@ -24,12 +24,16 @@ from .checkpoint import CONFIG_KEY, check_fit, encode_config
 from .errors import CheckpointError, InputError
 from .frames import STRIDE
 from .head import HeadConfig, LDZNetHead, block_sizes
-from .pickled import PickledTensors
+from .shards import shard_file, stem_of
+from .sources import open_checkpoint
 from .unet import UNetConfig, infer_unet_config
-from .weights import read_weights, write_weights
+from .weights import write_weights
 
 Weights = Literal["ema", "raw"]
 """The moving averages, with which the authors infer, or the weights of the last training step."""
+
+OnProgress = Callable[[str, int, int], None]
+"""Called with a part of the work, how much of it is done, and how much there is."""
 
 HEADS = 8
 """Attention heads of the published network, which its weights do not tell."""
@@ -45,7 +49,7 @@ _LEFT = {
 }
 _REST = "schedule and counters"
 _GROUPS = {**{prefix: what for what, prefix in _PREFIXES.items()}, **_LEFT}
-_LISTED = 40
+_LISTED, _LONGEST_NAME = 40, 120
 _PIECE = 2**24
 _BUFFERS = {
     *("betas", "alphas_cumprod", "alphas_cumprod_prev", "sqrt_alphas_cumprod"),
@@ -82,7 +86,7 @@ def convert_checkpoint(
     weights: Weights = "ema",
     dtype: torch.dtype = torch.float16,
     positional_tables: Literal["shape", "count"] = "shape",
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Conversion:
     """Write the head of a published checkpoint as one safetensors file.
 
@@ -94,7 +98,8 @@ def convert_checkpoint(
         weights: The set to keep. A file without EMA gives the raw one, and a notice.
         dtype: What the head is stored in.
         positional_tables: Of the head's configuration.
-        on_progress: Told how many bytes of how many of the source are done.
+        on_progress: Told of each part of the work ("tensors", then "digest") how much of how much
+            is done.
 
     Raises:
         CheckpointError: The source is missing or damaged, or not of this layout: the message lists
@@ -103,21 +108,24 @@ def convert_checkpoint(
     """
     _check_options(weights, dtype)
     path = Path(source)
-    tensors = _open(path)
-    names = _official_names()
+    _check_target(path, target)
+    tensors = open_checkpoint(path)
     groups = _sort(tensors, path)
     chosen, notice = _choose(groups, weights, path)
-    keys = {name: _key(name, chosen) for name in names}
+    keys = {name: _key(name, chosen) for name in _official_names()}
     _check_keys(set(keys.values()), groups[chosen], path)
-    state = {name: _cast(tensors[key], dtype, name) for name, key in keys.items()}
-    digest = _sha256(path, on_progress)
+    config = _fitting_config({name: tensors.shapes[key] for name, key in keys.items()}, path)
+    tell = on_progress or _no_progress
+    state = {}
+    for done, (name, key) in enumerate(keys.items(), start=1):
+        state[name] = _cast(tensors[key], dtype, name)
+        tell("tensors", done, len(keys))
+    digest = _sha256(path, tell)
     config = dataclasses.replace(
-        _infer_config(state),
+        config,
         positional_tables=positional_tables,
         training=f"by LD-ZNet's authors; the {chosen} weights of {path.name}, sha256 {digest}",
     )
-    with torch.device("meta"):
-        check_fit(LDZNetHead(config).state_dict(), state, path)
     dropped = {what: len(found) for what, found in groups.items() if found and what != chosen}
     provenance = {
         "source": path.name,
@@ -140,11 +148,9 @@ def _check_options(weights: Weights, dtype: torch.dtype) -> None:
         raise InputError(f"expected float16, bfloat16 or float32, got {dtype}: choose one of them")
 
 
-def _open(path: Path) -> Mapping[str, Tensor]:
-    """The tensors of the source by name."""
-    if path.suffix != ".safetensors":
-        return PickledTensors(path)
-    return read_weights(path)[0]
+def _check_target(source: Path, target: str | os.PathLike[str]) -> None:
+    if shard_file(stem_of(target), 1, 1).resolve() == source.resolve():
+        raise InputError(f"expected another file than {source} to write, got the same: name one")
 
 
 def _official_names() -> list[str]:
@@ -203,14 +209,30 @@ def _check_keys(wanted: set[str], given: set[str], path: Path) -> None:
         raise _misfit(path, missing, surplus)
 
 
-def _cast(tensor: Tensor, dtype: torch.dtype, name: str) -> Tensor:
-    cast = tensor.to(dtype)
-    if not bool(cast.isfinite().all()):
+def _fitting_config(shapes: Mapping[str, tuple[int, ...]], path: Path) -> HeadConfig:
+    """The configuration of a head that has exactly these shapes.
+
+    Raises:
+        CheckpointError: There is none, or the file is too small to hold as many values.
+    """
+    try:
+        with torch.device("meta"):
+            state = {name: torch.empty(shape) for name, shape in shapes.items()}
+            config = _infer_config(state)
+            wanted = LDZNetHead(config).state_dict()
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"expected finite weights in {dtype}, got NaN or infinity in {name}: convert to "
-            "torch.float32, and if that fails too fetch the checkpoint again"
+            f"expected weights in the shapes of an LD-ZNet in {path}, got others "
+            f"({_first_line(error)}): fetch the checkpoint again"
+        ) from error
+    check_fit(wanted, state, path)
+    values, size = sum(tensor.numel() for tensor in state.values()), path.stat().st_size
+    if values > size:
+        raise CheckpointError(
+            f"expected the {values} values of an LD-ZNet in {path}, got a file of {size} bytes: "
+            "fetch the checkpoint again"
         )
-    return cast
+    return config
 
 
 def _infer_config(state: Mapping[str, Tensor]) -> HeadConfig:
@@ -227,15 +249,33 @@ def _infer_config(state: Mapping[str, Tensor]) -> HeadConfig:
     )
 
 
-def _sha256(path: Path, on_progress: Callable[[int, int], None] | None) -> str:
+def _cast(tensor: Tensor, dtype: torch.dtype, name: str) -> Tensor:
+    if not tensor.is_floating_point():
+        raise CheckpointError(
+            f"expected floating-point weights, got {tensor.dtype} in {name}: convert the "
+            "checkpoint as it was published, not a quantised one"
+        )
+    cast = tensor.to(dtype)
+    if not bool(cast.isfinite().all()):
+        raise CheckpointError(
+            f"expected finite weights in {dtype}, got NaN or infinity in {name}: convert to "
+            "torch.float32, and if that fails too fetch the checkpoint again"
+        )
+    return cast
+
+
+def _sha256(path: Path, tell: OnProgress) -> str:
     digest, size, done = hashlib.sha256(), path.stat().st_size, 0
     with path.open("rb") as file:
         while piece := file.read(_PIECE):
             digest.update(piece)
             done += len(piece)
-            if on_progress:
-                on_progress(done, size)
+            tell("digest", done, size)
     return digest.hexdigest()
+
+
+def _no_progress(part: str, done: int, size: int) -> None:
+    """What is told when nobody asked."""
 
 
 def _misfit(path: Path, missing: Sequence[str], surplus: Sequence[str]) -> CheckpointError:
@@ -252,4 +292,8 @@ def _misfit(path: Path, missing: Sequence[str], surplus: Sequence[str]) -> Check
 
 def _listed(names: Sequence[str]) -> str:
     more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
+    return ", ".join(name[:_LONGEST_NAME] for name in names[:_LISTED]) + more
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:300] or type(error).__name__

@@ -38,10 +38,12 @@ class Options:
 
 def run(options: Options) -> dict[str, Any]:
     """Convert, and say what was kept and what was dropped."""
-    with tqdm(desc="reading", unit="B", unit_scale=True, leave=False) as bar:
+    with tqdm(unit_scale=True, leave=False) as bar:
 
-        def show(done: int, size: int) -> None:
-            bar.total = size
+        def show(part: str, done: int, size: int) -> None:
+            if bar.desc != f"{part}: ":
+                bar.reset(size)
+                bar.set_description(part)
             bar.update(done - bar.n)
 
         done = convert_checkpoint(
