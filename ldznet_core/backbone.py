@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -59,4 +59,25 @@ class Backbone(Protocol):
             phrases: What conditions the pass, one row each.
             t: The timestep, 0 to 999.
             generator: Source of the noise; None means a fixed seed.
+        """
+
+
+class Posterior(NamedTuple):
+    """What a VAE says of a picture: a normal distribution for every latent."""
+
+    mode: Tensor
+    """``(1, C, h, w)``, scaled as the UNet takes latents."""
+    deviation: Tensor
+    """``(1, C, h, w)``, its standard deviation, scaled likewise."""
+
+
+@runtime_checkable
+class SamplingBackbone(Backbone, Protocol):
+    """A backbone whose VAE can also be sampled from, as the authors of LD-ZNet do."""
+
+    def encode_posterior(self, image: Image) -> Posterior:
+        """The distribution whose mode `encode_image` gives.
+
+        Args:
+            image: RGB, with sides in multiples of ``stride``.
         """

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from .backbone import Backbone
+from .backbone import Backbone, Posterior, SamplingBackbone
 from .capture import Features
 from .errors import InputError, UnsupportedModelError
 from .frames import STRIDE
 from .head import Head
-from .phrases import fill_template
-from .pictures import pad_picture, scale_to_area, size_of, to_picture
+from .looks import BlockFeatures, Probed, Seen, given_passes, make_pass, plan_looks
+from .pictures import pad_picture, size_of, to_picture
+from .preprocessing import working_picture
+from .procedure import Procedure
 from .segmentation import Request, Segmentation, read_logits
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from .pictures import Picture
 
-BlockFeatures: TypeAlias = Features | Mapping[int, Tensor]
-FeatureSource: TypeAlias = Callable[[slice, list[str]], BlockFeatures | None]
+__all__ = ["BlockFeatures", "Probed", "Segmenter"]
 
 
 class Segmenter:
@@ -35,6 +39,7 @@ class Segmenter:
         *,
         phrases_per_pass: int = 16,
         on_pass: Callable[[], None] | None = None,
+        procedure: Procedure | None = None,
     ) -> None:
         """Join a backbone and a head; neither is changed.
 
@@ -43,9 +48,11 @@ class Segmenter:
             head: Trained for the backbone's family.
             phrases_per_pass: How many phrases go through the networks at once.
             on_pass: Told of each such pass when it is done.
+            procedure: How pictures are looked at; None is the default one, without chance.
 
         Raises:
-            UnsupportedModelError: The head is for another family, or for another kind of VAE.
+            UnsupportedModelError: The head is for another family, or for another kind of VAE; or
+                the procedure samples from a VAE that this backbone does not let be sampled.
         """
         if head.config.family != backbone.family:
             raise UnsupportedModelError(
@@ -61,6 +68,12 @@ class Segmenter:
         self.head = head
         self.phrases_per_pass = phrases_per_pass
         self.on_pass = on_pass
+        self.procedure = procedure or Procedure()
+        if self.procedure.has_official_randomness and not isinstance(backbone, SamplingBackbone):
+            raise UnsupportedModelError(
+                "expected a model whose VAE can be sampled from, for the official randomness, got "
+                f"{backbone.family!r}: leave that out, or take an SD 1.x model"
+            )
 
     def segment_image(
         self,
@@ -68,11 +81,12 @@ class Segmenter:
         phrases: Sequence[str],
         negatives: Sequence[str] = (),
         threshold: float | None = 0.5,
+        size: tuple[int, int] | None = None,
     ) -> Segmentation:
         """Masks of a picture at its own size, by a probe of the backbone for each phrase.
 
-        The picture is scaled to the area on which the head was trained and its edge repeated up
-        to whole latents; the logits are cut and resized back.
+        The picture is brought to the size on which the head was trained, as the procedure says,
+        and its edge repeated up to whole latents; the logits are cut and resized back.
 
         Args:
             image: A PIL image of any mode, a ``(H, W, 3)`` uint8 array, or a ``(1, 3, H, W)``
@@ -80,16 +94,57 @@ class Segmenter:
             phrases: What to find, a mask each.
             negatives: What to take out of every mask.
             threshold: Probability above which a pixel is in the mask; None is the head's own.
+            size: (height, width) of the masks; None is the picture's.
 
         Raises:
-            InputError: The picture, a phrase or the threshold cannot be used.
+            InputError: The picture, a phrase, the threshold or the size cannot be used.
         """
-        request = self._request(phrases, negatives, threshold)
-        picture = to_picture(image)
-        working = scale_to_area(picture, self.head.config.image_side)
+        return self.segment_probed(self._look_at(image, phrases, negatives, threshold, size))
+
+    def probe_image(
+        self,
+        image: Picture,
+        phrases: Sequence[str],
+        negatives: Sequence[str] = (),
+        threshold: float | None = 0.5,
+        size: tuple[int, int] | None = None,
+    ) -> Probed:
+        """All that `segment_image` does before it calls the head, for `segment_probed`.
+
+        So one backbone can look at many pictures while the head need not be in memory. What is
+        kept for a phrase is as large as the features of a pass.
+        """
+        probed = self._look_at(image, phrases, negatives, threshold, size)
+        with torch.inference_mode():
+            return replace(probed, seen=list(probed.seen))
+
+    def segment_probed(self, probed: Probed) -> Segmentation:
+        """Masks of a picture that `probe_image` looked at.
+
+        Raises:
+            InputError: The logits are not finite, or a phrase cannot be used.
+        """
+        by_rows: dict[int, list[Tensor]] = {}
+        origins = set()
         with _inference(self.head):
-            latents = self.backbone.encode_image(pad_picture(working, self.backbone.stride))
-        return self._probed(latents, request, size_of(working), size_of(picture))
+            for each in probed.seen:
+                logits = self.head(each.latents, each.context, each.features)[:, 0].float()
+                _check_finite(logits, "logits of the head (load it with dtype=torch.float32)")
+                by_rows.setdefault(each.rows.start, []).append(logits)
+                if isinstance(each.features, Features):
+                    origins.add((each.features.source, each.features.timestep))
+                if self.on_pass:
+                    self.on_pass()
+            logits = torch.cat([torch.stack(several).mean(dim=0) for several in by_rows.values()])
+        height, width = probed.frame
+        return read_logits(
+            logits[:, :height, :width].clone(),
+            probed.request,
+            probed.size,
+            self.head.config.presence_threshold,
+            source=next(iter(origins))[0] if origins else None,
+            timestep=next(iter(origins))[1] if len(origins) == 1 else None,
+        )
 
     def segment_latents(
         self,
@@ -112,8 +167,12 @@ class Segmenter:
             InputError: The latents, a phrase or the threshold cannot be used.
         """
         request = self._request(phrases, negatives, threshold)
-        decoded = (STRIDE * latents.shape[-2], STRIDE * latents.shape[-1])
-        return self._probed(latents, request, decoded, size or decoded)
+        self._check_latents(latents)
+        frame = (STRIDE * latents.shape[-2], STRIDE * latents.shape[-1])
+        has_chance = self.procedure.has_official_randomness
+        picture = latents.detach().float().cpu().numpy().tobytes() if has_chance else b""
+        seen = self._probes(request, latents, picture)
+        return self.segment_probed(Probed(request, seen, frame, _checked_size(size) or frame))
 
     def segment_features(
         self,
@@ -141,23 +200,12 @@ class Segmenter:
         request = self._request(phrases, negatives, threshold)
         self._check_latents(latents)
         blocks = self._checked_features(features, len(request.asked))
-        if size is not None and min(size) < 1:
-            raise InputError(f"expected masks of at least 1x1 pixels, got {size}: give both sides")
-
-        def select(rows: slice, texts: list[str]) -> Mapping[int, Tensor]:
-            return {n: block[rows] if len(block) > 1 else block for n, block in blocks.items()}
-
-        with _inference(self.head):
-            logits = self._logits(latents, request, select)
-        known = features if isinstance(features, Features) and blocks else None
-        return read_logits(
-            logits.clone(),
-            request,
-            size or (logits.shape[1], logits.shape[2]),
-            self.head.config.presence_threshold,
-            source=known.source if known else None,
-            timestep=known.timestep if known else None,
+        frame = (STRIDE * latents.shape[-2], STRIDE * latents.shape[-1])
+        template = self.procedure.template or self.head.config.template
+        seen = given_passes(
+            self.backbone, template, request, latents, features, blocks, self.phrases_per_pass
         )
+        return self.segment_probed(Probed(request, seen, frame, _checked_size(size) or frame))
 
     def segment_sampled(
         self,
@@ -175,26 +223,36 @@ class Segmenter:
             return self.segment_latents(latents, phrases, negatives, threshold)
         return self.segment_features(latents, features, phrases, negatives, threshold)
 
-    def _probed(
-        self, latents: Tensor, request: Request, frame: tuple[int, int], size: tuple[int, int]
-    ) -> Segmentation:
-        """Masks of a size, of the part of the latents' picture that lies in the frame."""
-        config = self.head.config
-        self._check_latents(latents)
+    def _look_at(
+        self,
+        image: Picture,
+        phrases: Sequence[str],
+        negatives: Sequence[str],
+        threshold: float | None,
+        size: tuple[int, int] | None,
+    ) -> Probed:
+        """A picture with its probes still to be made."""
+        request = self._request(phrases, negatives, threshold)
+        picture = to_picture(image)
+        masks_size = _checked_size(size) or size_of(picture)
+        working = working_picture(picture, self.head.config.image_side, self.procedure.preprocess)
+        with torch.inference_mode():
+            latents = self._encoded(pad_picture(working, self.backbone.stride))
+        self._check_latents(latents.mode if isinstance(latents, Posterior) else latents)
+        seen = self._probes(request, latents, working.tobytes())
+        return Probed(request, seen, size_of(working), masks_size)
 
-        def probe(rows: slice, texts: list[str]) -> Features:
-            return self.backbone.probe(latents, texts, t=config.timestep)
+    def _probes(
+        self, request: Request, latents: Posterior | Tensor, picture: bytes
+    ) -> Iterator[Seen]:
+        config, per_pass = self.head.config, self.phrases_per_pass
+        for look in plan_looks(self.procedure, config, request, latents, per_pass, picture):
+            yield make_pass(self.backbone, look, reads_features=bool(config.taps))
 
-        with _inference(self.head):
-            logits = self._logits(latents, request, probe if config.taps else _no_features)
-        return read_logits(
-            logits[:, : frame[0], : frame[1]].clone(),
-            request,
-            size,
-            config.presence_threshold,
-            source="probe" if config.taps else None,
-            timestep=config.timestep if config.taps else None,
-        )
+    def _encoded(self, picture: Image) -> Posterior | Tensor:
+        if self.procedure.has_official_randomness and isinstance(self.backbone, SamplingBackbone):
+            return self.backbone.encode_posterior(picture)
+        return self.backbone.encode_image(picture)
 
     def _request(
         self, phrases: Sequence[str], negatives: Sequence[str], threshold: float | None
@@ -226,20 +284,6 @@ class Segmenter:
             _check_finite(feature, f"features of block {block}")
         return read
 
-    def _logits(self, latents: Tensor, request: Request, features_of: FeatureSource) -> Tensor:
-        """``(P, 8h, 8w)`` in float32, of the phrases and then the negatives."""
-        passes = []
-        for start in range(0, len(request.asked), self.phrases_per_pass):
-            rows = slice(start, start + self.phrases_per_pass)
-            texts = fill_template(self.head.config.template, request.asked[rows])
-            context = self.backbone.encode_text(texts)
-            passes.append(self.head(latents, context, features_of(rows, texts)))
-            if self.on_pass:
-                self.on_pass()
-        logits = torch.cat(passes)[:, 0].float()
-        _check_finite(logits, "logits of the head (load it with dtype=torch.float32)")
-        return logits
-
 
 @contextmanager
 def _inference(head: Head) -> Iterator[None]:
@@ -258,8 +302,10 @@ def _inference(head: Head) -> Iterator[None]:
             head.train(was_training)
 
 
-def _no_features(rows: slice, texts: list[str]) -> None:
-    """What a head without taps is given."""
+def _checked_size(size: tuple[int, int] | None) -> tuple[int, int] | None:
+    if size is not None and min(size) < 1:
+        raise InputError(f"expected masks of at least 1x1 pixels, got {size}: give both sides")
+    return size
 
 
 def _check_finite(tensor: Tensor, name: str) -> None:

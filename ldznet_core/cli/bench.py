@@ -1,10 +1,12 @@
-"""``ldznet bench``: the cost of capture, measured in pairs of runs in one process."""
+"""``ldznet bench``: what capture, probes and the head cost, in pairs of runs in one process."""
 
 from __future__ import annotations
 
 import statistics
+import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import torch
 from tqdm import tqdm
@@ -18,14 +20,41 @@ from .options import option
 class Options:
     """The flags of the command."""
 
-    pairs: int = option(15, "pairs of pictures, one with capture and one without")
-    steps: int = option(20, "UNet passes for a picture")
+    what: Literal["capture", "networks"] = option(
+        "capture", "capture while the miniature paints, or the networks at the size of SD 1.x"
+    )
+    pairs: int = option(15, "pairs of runs")
+    steps: int = option(20, "UNet passes for a picture, of capture")
+    side: int = option(512, "pixels of the square picture, a multiple of 64, of networks")
+    dtype: Literal["float32", "bfloat16"] = option("float32", "of networks")
+    only: str = option("", "of networks: those comparisons alone whose name has this in it")
 
 
-def run(options: Options) -> dict[str, float | bool]:
-    """Paint the same picture with and without capture in turn; CPU seconds of the process."""
+def run(options: Options) -> dict[str, Any]:
+    """Run both sides of each comparison in turn; CPU seconds of the process."""
     if options.pairs < 1:
         raise InputError(f"expected at least one pair, got {options.pairs}: raise --pairs")
+    return _capture(options) if options.what == "capture" else _networks(options)
+
+
+def describe(report: dict[str, Any]) -> str:
+    """The report as a line, or as a line for each comparison."""
+    if "networks" not in report:
+        return (
+            f"{report['pairs']} pairs: {report['cpu_seconds_plain']:.3f} CPU seconds without "
+            f"capture, {report['cpu_seconds_with_capture']:.3f} with it; median ratio "
+            f"{report['ratio']:.4f}; latents bit-identical: {report['same_latents']}"
+        )
+    lines = [f"{'':<32} {'ratio':>6} {'CPU s':>8} {'against':>8}"]
+    for each in report["networks"]:
+        lines.append(
+            f"{each['name']:<32} {each['ratio']:>6.3f} {each['seconds']:>8.2f} "
+            f"{each['reference_seconds']:>8.2f}"
+        )
+    return "\n".join([*lines, f"peak memory of the process: {report['peak_gib']:.2f} GiB"])
+
+
+def _capture(options: Options) -> dict[str, Any]:
     miniature = load_miniature()
     _paint(miniature, options.steps, captures=True)  # warm up
     plain, captured = [], []
@@ -45,13 +74,28 @@ def run(options: Options) -> dict[str, float | bool]:
     }
 
 
-def describe(report: dict[str, float | bool]) -> str:
-    """The report as a line."""
-    return (
-        f"{report['pairs']} pairs: {report['cpu_seconds_plain']:.3f} CPU seconds without capture, "
-        f"{report['cpu_seconds_with_capture']:.3f} with it; median ratio {report['ratio']:.4f}; "
-        f"latents bit-identical: {report['same_latents']}"
-    )
+def _networks(options: Options) -> dict[str, Any]:
+    from ..evaluation.speed import Bench, compare
+
+    if options.side < 64 or options.side % 64:
+        raise InputError(f"expected a multiple of 64 pixels, got {options.side}: change --side")
+    bench = Bench(options.side, getattr(torch, options.dtype))
+    chosen = {name: ways for name, ways in bench.comparisons().items() if options.only in name}
+    found = [
+        asdict(compare(name, examined, reference, options.pairs))
+        for name, (examined, reference) in tqdm(chosen.items(), desc="comparisons", leave=False)
+    ]
+    return {"networks": found, "side": options.side, "dtype": options.dtype, "peak_gib": _peak()}
+
+
+def _peak() -> float:
+    """The most memory that this process has held, in GiB; NaN where the system does not tell."""
+    if sys.platform == "win32":
+        return float("nan")
+    import resource
+
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return held / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def _paint(miniature: Miniature, steps: int, *, captures: bool) -> tuple[float, torch.Tensor]:

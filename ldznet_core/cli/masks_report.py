@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from ..overlay import mask_image
 from ..segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 class PhraseReport(TypedDict):
@@ -21,12 +24,20 @@ class PhraseReport(TypedDict):
     mask: str  # file name
 
 
-def write_masks(segmentation: Segmentation, folder: Path) -> list[PhraseReport]:
-    """Write ``mask-<phrase>.png`` for each phrase (8 bits, 255 inside) and say what it holds."""
+def write_masks(
+    segmentation: Segmentation, folder: Path, size: tuple[int, int] | None = None
+) -> list[PhraseReport]:
+    """Write ``mask-<phrase>.png`` for each phrase (8 bits, 255 inside) and say what it holds.
+
+    Args:
+        segmentation: The masks.
+        folder: Where they go.
+        size: (height, width) of the files, to which masks are enlarged; None is their own.
+    """
     reports: list[PhraseReport] = []
     names = _file_names(segmentation.phrases)
     for index, (phrase, name) in enumerate(zip(segmentation.phrases, names, strict=True)):
-        mask_image(segmentation, index).save(folder / name)
+        _enlarged(mask_image(segmentation, index), size).save(folder / name)
         reports.append(
             {
                 "phrase": phrase,
@@ -50,6 +61,16 @@ def table(reports: Sequence[PhraseReport]) -> str:
             f"{each['area']:5.1%}  {each['mask']}"
         )
     return "\n".join(lines)
+
+
+def _enlarged(mask: Image, size: tuple[int, int] | None) -> Image:
+    """A mask of 0 and 255 at another size, its edges smooth."""
+    from PIL import Image
+
+    if size is None or (mask.height, mask.width) == size:
+        return mask
+    soft = mask.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return soft.point([0] * 128 + [255] * 128)
 
 
 def _file_names(phrases: Sequence[str]) -> list[str]:

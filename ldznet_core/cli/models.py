@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, TypeAlias
 
+import torch
+
+from ..backends import MINIATURE, Pair, load_pair
 from ..checkpoint import load_head
 from ..errors import UnsupportedModelError
 from ..head import LDZNetHead
 from ..miniature import Miniature, load_miniature
 
-MINIATURE = "miniature"
+DType: TypeAlias = Literal["float32", "float16", "bfloat16"]
 
 
 def load_models(model: str, head: str) -> tuple[Miniature, LDZNetHead]:
-    """The backbone and the head of these names.
+    """The miniature and a head of these names, for commands that paint or measure.
 
     Args:
         model: "miniature", or a folder with weights of its kind.
@@ -29,6 +33,28 @@ def load_models(model: str, head: str) -> tuple[Miniature, LDZNetHead]:
     if not folder.is_dir():
         raise UnsupportedModelError(
             f'expected the model "{MINIATURE}" or a folder of such weights, got {model!r}: '
-            "checkpoints of Stable Diffusion are not read yet"
+            "checkpoints of Stable Diffusion are for `ldznet segment`"
         )
     return load_miniature(folder=folder), load_head(head)
+
+
+def load_segmenting_pair(
+    model: str, head: str, device: str | None, dtype: DType, index_on_machine: int
+) -> Pair:
+    """The backbone and the head of these names, for masks of any model that is known.
+
+    Args:
+        model: As in `load_backbone`.
+        head: A built-in head's name, or a file.
+        device: Where they work; None is a CUDA device where there is one, else the CPU.
+        dtype: What they compute in.
+        index_on_machine: Of this process, which chooses among several CUDA devices.
+
+    Raises:
+        LDZNetError: As `load_pair`.
+    """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and torch.cuda.device_count() > 1:
+        device = f"cuda:{index_on_machine % torch.cuda.device_count()}"
+    return load_pair(model, head, device=device, dtype=getattr(torch, dtype))

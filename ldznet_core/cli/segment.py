@@ -3,87 +3,100 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypedDict
-
-from PIL import Image, ImageOps, UnidentifiedImageError
-from tqdm import tqdm
+from typing import Any, TypedDict
 
 from ..errors import InputError
-from ..overlay import overlay
 from ..phrases import check_phrases
-from ..pictures import to_picture
-from ..segmenter import Segmenter
-from .masks_report import PhraseReport, table, write_masks
-from .models import load_models
+from ..picture_files import check_picture
+from ..procedure import Preprocess, Procedure
+from .masking import Ask, Failure, mask_pictures
+from .masks_report import table
+from .models import DType
 from .options import option
-from .staging import staged
+from .picture_list import list_jobs
+from .processes import joined
+from .results import PictureReport
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """The flags of the command."""
 
-    image: tuple[Path, ...] = option((), "pictures, in any form that Pillow reads", positional=True)
+    image: tuple[Path, ...] = option(
+        (), "pictures in any form that Pillow reads, and folders of pictures", positional=True
+    )
     phrase: tuple[str, ...] = option((), "what to mask; may be repeated")
     negative: tuple[str, ...] = option((), "what to take out of every mask; may be repeated")
     out: Path | None = option(None, "folder for the masks and report.json")
     threshold: float | None = option(
         None, "probability above which a pixel is in a mask, 0 to 1; the head's own if not given"
     )
-    model: str = option("miniature", '"miniature" or a folder of such weights')
+    model: str = option(
+        "miniature",
+        '"miniature", a folder of such weights, an SD 1.x checkpoint (.safetensors), or the folder '
+        "of a diffusers pipeline",
+    )
     head: str = option("miniature", "name or file of the head")
-
-
-class PictureReport(TypedDict):
-    """What was found in one picture."""
-
-    image: str
-    folder: str
-    source: str | None
-    timestep: float | None
-    threshold: float
-    phrases: list[PhraseReport]
+    device: str | None = option(None, "cpu, cuda, ...; cuda if not given and there is one")
+    dtype: DType = option("float32", "what UNet and head compute in")
+    preprocess: Preprocess = option(
+        "fit", "fit keeps a picture's proportions; official floors its sides to multiples of 64"
+    )
+    timestep: tuple[int, ...] = option(
+        (),
+        "where features are taken, 0 to 999, the head's own if not given; of several (the flag may "
+        "be repeated) the mean counts",
+    )
+    template: str | None = option(
+        None, "what a phrase is put into, with one {}; the head's own if not given"
+    )
+    seed: int = option(0, "of the probes' noise, and of all official randomness")
+    official_randomness: bool = option(
+        False, "draw latents, template, timestep and noise as the authors do, from the seed"
+    )
+    resume: bool = option(False, "leave out pictures whose masks an equal run has written")
 
 
 class Report(TypedDict):
     """What ``report.json`` holds."""
 
     pictures: list[PictureReport]
+    failed: list[Failure]
+    procedure: dict[str, Any]
     out: str
 
 
 def run(options: Options) -> Report:
-    """Write the masks of all pictures, or of none if one of them cannot be read."""
-    if options.out is None:
-        raise InputError("expected a folder for the masks, got none: add --out DIR")
-    check_phrases(options.phrase)
-    check_phrases(options.negative, may_be_none=True)
-    pictures = [_open(path) for path in options.image]
-    segmenter = Segmenter(*load_models(options.model, options.head))
-    folders = _folders(options.image)
-    report = Report(pictures=[], out=str(options.out))
-    with staged(options.out) as draft:
-        jobs = zip(options.image, pictures, folders, strict=True)
-        for path, picture, name in tqdm(jobs, total=len(pictures), unit="picture", leave=False):
-            folder = draft / name
-            folder.mkdir(parents=True, exist_ok=True)
-            masks = segmenter.segment_image(
-                picture, options.phrase, options.negative, options.threshold
-            )
-            overlay(picture, masks).save(folder / "overlay.png")
-            report["pictures"].append(
-                PictureReport(
-                    image=str(path),
-                    folder=name,
-                    source=masks.source,
-                    timestep=masks.timestep,
-                    threshold=masks.threshold,
-                    phrases=write_masks(masks, folder),
-                )
-            )
-        (draft / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    """Write the masks of all pictures; of none if one that was named is no picture.
+
+    One that turns out damaged later does not keep the others from their masks, but is an error in
+    the end. Of several processes, all but the main one end here when their work is done.
+    """
+    out, ask = _checked(options)
+    jobs = list_jobs(options.image, out)
+    for job in jobs:
+        if job.is_named:
+            check_picture(job.path)
+    with joined() as processes:
+        shares = processes.gather(mask_pictures(processes.share(jobs), out, ask, processes))
+    if not processes.is_main:
+        raise SystemExit(0)  # the main process reports for all
+    failed = [each for _, failures in shares for each in failures]
+    done = {report["folder"]: report for reports, _ in shares for report in reports}
+    report = Report(
+        pictures=[done[job.folder] for job in jobs if job.folder in done],
+        failed=failed,
+        procedure=asdict(ask.procedure),
+        out=str(out),
+    )
+    if done:
+        _write(out / "report.json", report)
+    if failed:
+        rest = f" ({len(failed)} of {len(jobs)} pictures failed)" if len(jobs) > 1 else ""
+        raise InputError(f"{failed[0]['error']}{rest}")
     return report
 
 
@@ -93,25 +106,34 @@ def describe(report: Report) -> str:
     return "\n\n".join([*tables, f"masks and report.json are in {report['out']}"])
 
 
-def _open(path: Path) -> Image.Image:
-    """The picture, upright and RGB."""
-    try:
-        with Image.open(path) as opened:
-            return to_picture(ImageOps.exif_transpose(opened))
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+def _checked(options: Options) -> tuple[Path, Ask]:
+    """The folder for the results, and what is asked of every picture."""
+    if options.out is None:
+        raise InputError("expected a folder for the masks, got none: add --out DIR")
+    if options.out.exists() and not options.out.is_dir():
         raise InputError(
-            f"expected a picture in {path}, got {error}: choose another file"
-        ) from error
+            f"expected a folder for the results, got the file {options.out}: name another"
+        )
+    return options.out, Ask(
+        phrases=check_phrases(options.phrase),
+        negatives=check_phrases(options.negative, may_be_none=True),
+        threshold=options.threshold,
+        model=options.model,
+        head=options.head,
+        device=options.device,
+        dtype=options.dtype,
+        procedure=Procedure(
+            preprocess=options.preprocess,
+            timesteps=options.timestep,
+            template=options.template,
+            seed=options.seed,
+            has_official_randomness=options.official_randomness,
+        ),
+        resumes=options.resume,
+    )
 
 
-def _folders(paths: tuple[Path, ...]) -> list[str]:
-    """Where each picture's masks go below the folder of all: one picture needs no folder."""
-    if len(paths) == 1:
-        return ["."]
-    names: list[str] = []
-    for path in paths:
-        number = 1
-        while (name := f"{path.stem}{f'-{number}' if number > 1 else ''}") in names:
-            number += 1
-        names.append(name)
-    return names
+def _write(file: Path, report: Report) -> None:
+    draft = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    draft.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    os.replace(draft, file)

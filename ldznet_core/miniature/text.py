@@ -7,42 +7,19 @@ the tokens of its world; all other tokens share the last row.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel
 
-from ..phrases import TOKEN_LIMIT, check_token_count
+from ..phrases import TOKEN_LIMIT
+from ..tokenizer import VOCABULARY_SIZE, tokenize, tokenizer
 from .parts import fill, load_part, save_part
 
-_TOKENIZER = Path(__file__).parent.parent / "tokenizer"
-_VOCABULARY_SIZE = 49408
-_END = 49407
+__all__ = ["TextEncoder", "load_text_encoder", "save_text_encoder", "tokenize", "tokens_of"]
+
 _ROWS_KEY = "token_ids"
-
-
-@cache
-def tokenizer() -> CLIPTokenizer:
-    """CLIP's tokenizer, from the files in this package."""
-    return CLIPTokenizer.from_pretrained(str(_TOKENIZER))
-
-
-def tokenize(texts: Sequence[str]) -> Tensor:
-    """``(B, 77)`` token ids, padded with the end token.
-
-    Raises:
-        InputError: a text has more than 77 tokens.
-    """
-    ids = [_tokenize_one(text) for text in texts]
-    return torch.tensor(ids, dtype=torch.long).reshape(len(ids), TOKEN_LIMIT)
-
-
-def _tokenize_one(text: str) -> list[int]:
-    ids = list(tokenizer()(text)["input_ids"])
-    check_token_count(text, len(ids))
-    return ids + [_END] * (TOKEN_LIMIT - len(ids))
 
 
 class TextEncoder(nn.Module):
@@ -74,7 +51,7 @@ class TextEncoder(nn.Module):
                 pad_token_id=1,
             )
         )
-        rows = torch.full((_VOCABULARY_SIZE,), len(token_ids))
+        rows = torch.full((VOCABULARY_SIZE,), len(token_ids))
         rows[list(token_ids)] = torch.arange(len(token_ids))
         self.register_buffer("rows", rows, persistent=False)
         self.token_ids = tuple(token_ids)

@@ -1,0 +1,104 @@
+"""What is written of a picture: all together, and marked, so that it can be found done later."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, TypedDict, cast
+
+from PIL import Image
+
+from ..errors import InputError
+from ..overlay import overlay
+from ..segmentation import Segmentation
+from .masks_report import PhraseReport, write_masks
+
+MARK = "picture.json"
+"""The file of a picture's folder that says what was asked and found; the last to appear."""
+
+_OVERLAY = "overlay.png"
+
+
+class PictureReport(TypedDict):
+    """What was found in one picture."""
+
+    image: str
+    folder: str
+    source: str | None
+    timestep: float | None
+    threshold: float
+    phrases: list[PhraseReport]
+
+
+def write_result(
+    folder: Path,
+    picture: Image.Image,
+    size: tuple[int, int],
+    masks: Segmentation,
+    report: PictureReport,
+    asked: dict[str, Any],
+) -> PictureReport:
+    """Write masks, overlay and mark of a picture; the report with its phrases.
+
+    Args:
+        folder: Where they go; it is made where there is none.
+        picture: RGB, of the size of the masks.
+        size: (height, width) of the picture in its file, to which masks are enlarged.
+        masks: What was found.
+        report: Of the picture, still without phrases.
+        asked: Everything that decides what the masks are.
+
+    Raises:
+        InputError: The folder is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"expected a folder for the results, got the file {folder}: name another")
+    nearest = next(each for each in folder.absolute().parents if each.is_dir())
+    room = Path(tempfile.mkdtemp(prefix=".ldznet-", dir=nearest))
+    try:
+        draft = room / "result"  # with the rights of any new folder, unlike the one around it
+        draft.mkdir()
+        report = {**report, "phrases": write_masks(masks, draft, size)}
+        overlay(picture, masks).save(draft / _OVERLAY)
+        mark = json.dumps({"asked": asked, "found": report}, indent=2) + "\n"
+        (draft / MARK).write_text(mark, encoding="utf-8")
+        _publish(draft, folder)
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+    return report
+
+
+def read_result(folder: Path, asked: dict[str, Any]) -> PictureReport | None:
+    """What an earlier run found, if it was asked the same and all of its files are there."""
+    try:
+        mark = json.loads((folder / MARK).read_bytes())
+        report = mark["found"]
+        names = [_OVERLAY, *(phrase["mask"] for phrase in report["phrases"])]
+        is_whole = mark["asked"] == asked and all((folder / name).is_file() for name in names)
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return cast("PictureReport", report) if is_whole else None
+
+
+def identity(path: Path) -> dict[str, Any]:
+    """What tells a file from others, and from what it was before it changed."""
+    found = path.stat() if path.exists() else None
+    return {
+        "path": str(path),
+        "bytes": found.st_size if found else None,
+        "changed": found.st_mtime_ns if found else None,
+    }
+
+
+def _publish(draft: Path, folder: Path) -> None:
+    """Let a draft appear: at once where its folder is new, else with the mark last."""
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(draft, folder)
+        return
+    (folder / MARK).unlink(missing_ok=True)
+    for file in sorted(draft.iterdir(), key=lambda each: each.name == MARK):
+        os.replace(file, folder / file.name)

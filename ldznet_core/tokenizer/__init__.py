@@ -1,0 +1,40 @@
+"""CLIP's tokenizer, from the files that lie here: SD 1.x and the miniature read the same tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import CLIPTokenizer
+
+from ..phrases import TOKEN_LIMIT, check_token_count
+
+__all__ = ["VOCABULARY_SIZE", "tokenize", "tokenizer"]
+
+VOCABULARY_SIZE = 49408
+_END = 49407
+
+
+@cache
+def tokenizer() -> CLIPTokenizer:
+    """CLIP's tokenizer, without the network."""
+    return CLIPTokenizer.from_pretrained(str(Path(__file__).parent))
+
+
+def tokenize(texts: Sequence[str]) -> Tensor:
+    """``(B, 77)`` token ids, padded with the end token.
+
+    Raises:
+        InputError: A text has more than 77 tokens.
+    """
+    ids = [_tokenize_one(text) for text in texts]
+    return torch.tensor(ids, dtype=torch.long).reshape(len(ids), TOKEN_LIMIT)
+
+
+def _tokenize_one(text: str) -> list[int]:
+    ids = list(tokenizer()(text)["input_ids"])
+    check_token_count(text, len(ids))
+    return ids + [_END] * (TOKEN_LIMIT - len(ids))
