@@ -16,7 +16,7 @@ from .errors import CheckpointError
 from .head import HeadConfig, LDZNetHead
 from .shards import files_of
 from .unet import UNetConfig
-from .weights import SHARD_BYTES, read_metadata, read_weights, write_weights
+from .weights import SHARD_BYTES, read_metadata, read_weights, shown, write_weights
 
 CONFIG_KEY = "ldznet"
 """Where the configuration stands in the metadata of a head's files."""
@@ -194,8 +194,8 @@ def check_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], path: P
 
 
 def _listed(complaint: str, names: list[str]) -> str:
-    shown = [name[:120] for name in names[:5]] + ["..."] * (len(names) > 5)
-    return f"{len(names)} {complaint} ({', '.join(shown)})"
+    listed = [shown(name) for name in names[:5]] + ["..."] * (len(names) > 5)
+    return f"{len(names)} {complaint} ({', '.join(listed)})"
 
 
 def _locate(source: str | os.PathLike[str]) -> Path:

@@ -14,6 +14,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +28,7 @@ from .head import HeadConfig, LDZNetHead, block_sizes
 from .shards import shard_file, stem_of
 from .sources import open_checkpoint
 from .unet import UNetConfig, infer_unet_config
-from .weights import write_weights
+from .weights import shown, write_weights
 
 Weights = Literal["ema", "raw"]
 """The moving averages, with which the authors infer, or the weights of the last training step."""
@@ -49,7 +50,7 @@ _LEFT = {
 }
 _REST = "schedule and counters"
 _GROUPS = {**{prefix: what for what, prefix in _PREFIXES.items()}, **_LEFT}
-_LISTED, _LONGEST_NAME = 40, 120
+_LISTED = 40
 _PIECE = 2**24
 _BUFFERS = {
     *("betas", "alphas_cumprod", "alphas_cumprod_prev", "sqrt_alphas_cumprod"),
@@ -153,12 +154,12 @@ def _check_target(source: Path, target: str | os.PathLike[str]) -> None:
         raise InputError(f"expected another file than {source} to write, got the same: name one")
 
 
-def _official_names() -> list[str]:
+@cache
+def _official_names() -> tuple[str, ...]:
     """The names of the head's weights; the layout is one for all sizes."""
     with torch.device("meta"):
-        return list(
-            LDZNetHead(HeadConfig(family="sd1", unet=UNetConfig(out_channels=1))).state_dict()
-        )
+        head = LDZNetHead(HeadConfig(family="sd1", unet=UNetConfig(out_channels=1)))
+    return tuple(head.state_dict())
 
 
 def _sort(names: Iterable[str], path: Path) -> dict[str, set[str]]:
@@ -292,7 +293,7 @@ def _misfit(path: Path, missing: Sequence[str], surplus: Sequence[str]) -> Check
 
 def _listed(names: Sequence[str]) -> str:
     more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(name[:_LONGEST_NAME] for name in names[:_LISTED]) + more
+    return ", ".join(shown(name) for name in names[:_LISTED]) + more
 
 
 def _first_line(error: Exception) -> str:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from .errors import CheckpointError
 from .screening import ForbiddenError, check_pickle
+from .weights import shown
 
 _FORBIDDEN = re.compile(r"GLOBAL ([\w.]+)")
 """What PyTorch's loader names when a pickle asks for anything but tensors and plain values."""
@@ -53,13 +54,13 @@ class PickledTensors(Mapping[str, Tensor]):
         tensor = self._tensors[name]
         storage = tensor.untyped_storage()
         if math.prod(tensor.shape) * tensor.element_size() > storage.nbytes():
-            raise _unreadable(self._path, f"{name} of more values than are stored for it")
+            raise _unreadable(self._path, f"{shown(name)} of more values than are stored for it")
         # Where the values lie in the file (PyTorch's notes on serialization; new in 2.5).
         start: int | None = getattr(storage, "_checkpoint_offset", None)
         if start is not None:
             return self._read(name, start, storage.nbytes())
         if tensor.is_meta:
-            raise _unreadable(self._path, f"{name} without values")
+            raise _unreadable(self._path, f"{shown(name)} without values")
         return tensor
 
     def __iter__(self) -> Iterator[str]:
@@ -74,14 +75,14 @@ class PickledTensors(Mapping[str, Tensor]):
             return torch.empty(tensor.shape, dtype=tensor.dtype)
         record = self._records.get(start)
         if record is None or record.file_size != size:
-            raise _unreadable(self._path, f"{name} of another size than it says")
+            raise _unreadable(self._path, f"{shown(name)} of another size than it says")
         with self._path.open("rb") as file:
             data = _read_record(file, start, record, self._path)
         try:
             flat = torch.frombuffer(data, dtype=tensor.dtype)
             return flat.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
         except (RuntimeError, TypeError, ValueError) as error:
-            raise _unreadable(self._path, f"{name} of another size than it says") from error
+            raise _unreadable(self._path, f"{shown(name)} of another size than it says") from error
 
 
 def _checked_records(path: Path) -> Records:
@@ -102,7 +103,7 @@ def _checked_records(path: Path) -> Records:
                 if check := _CHECKS.get(_name_of(entry)):
                     check(bytes(_read_record(file, start, entry, path)))
     except ForbiddenError as error:
-        raise _forbidden(path, str(error)) from error
+        raise _forbidden(path, shown(str(error))) from error
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise _unreadable(path, _first_line(error)) from error
     return records
@@ -111,9 +112,9 @@ def _checked_records(path: Path) -> Records:
 def _check_entries(entries: list[zipfile.ZipInfo], path: Path) -> None:
     """Refuse an archive that PyTorch would not have written."""
     if packed := [entry for entry in entries if entry.compress_type]:
-        raise _unreadable(path, f"{packed[0].filename} compressed, which PyTorch never does")
+        raise _unreadable(path, f"{shown(packed[0].filename)} compressed, which PyTorch never does")
     if lying := [entry for entry in entries if entry.file_size != entry.compress_size]:
-        raise _unreadable(path, f"{lying[0].filename} of two sizes")
+        raise _unreadable(path, f"{shown(lying[0].filename)} of two sizes")
     if len({entry.filename.lower() for entry in entries}) < len(entries):
         raise _unreadable(path, "two records of one name")
     if "constants.pkl" in map(_name_of, entries):
@@ -166,11 +167,11 @@ def _read_record(file: BinaryIO, start: int, record: zipfile.ZipInfo, path: Path
     """A record's content, the same as when it was written."""
     size = record.file_size
     if start + size > path.stat().st_size:
-        raise _unreadable(path, f"less than the {size} bytes of {record.filename}")
+        raise _unreadable(path, f"less than the {size} bytes of {shown(record.filename)}")
     file.seek(start)
     data = bytearray(file.read(size))
     if record.CRC and zlib.crc32(data) != record.CRC:  # 0: PyTorch was told not to count it
-        raise _unreadable(path, f"{record.filename} with other bytes than were written")
+        raise _unreadable(path, f"{shown(record.filename)} with other bytes than were written")
     return data
 
 

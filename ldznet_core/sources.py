@@ -11,6 +11,7 @@ from torch import Tensor
 from .errors import CheckpointError
 from .pickled import PickledTensors
 from .stored import list_tensors
+from .weights import shown
 
 
 def open_checkpoint(path: Path) -> PickledTensors | SafeTensors:
@@ -44,7 +45,7 @@ class SafeTensors(Mapping[str, Tensor]):
                 return tensor.clone()
         except (OSError, SafetensorError) as error:
             raise CheckpointError(
-                f"expected {name:.120} in {self._path}, got {error!s:.300}: copy the file again"
+                f"expected {shown(name)} in {self._path}, got {error!s:.300}: copy the file again"
             ) from error
 
     def __iter__(self) -> Iterator[str]:

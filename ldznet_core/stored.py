@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .errors import CheckpointError
 from .frames import padded_side
+from .weights import shown
 
 PORTION_VALUES = 2**25
 """How many values are read before the mapping is let go: 64 MiB of half precision."""
@@ -141,9 +142,9 @@ def _portions(tensors: Mapping[str, StoredTensor]) -> Iterator[list[str]]:
 
 
 def _listed(complaint: str, names: list[str]) -> str:
-    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    return f"{len(names)} {complaint} ({shown})"
+    listed = ", ".join(map(shown, names[:5])) + (", ..." if len(names) > 5 else "")
+    return f"{len(names)} {complaint} ({listed})"
 
 
 def _unreadable(file: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(f"expected safetensors in {file}, got {error}: copy it again")
+    return CheckpointError(f"expected safetensors in {file}, got {error!s:.300}: copy it again")

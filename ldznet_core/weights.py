@@ -25,6 +25,7 @@ __all__ = [
     "read_id",
     "read_metadata",
     "read_weights",
+    "shown",
     "write_weights",
 ]
 
@@ -149,6 +150,12 @@ def read_id(path: str | os.PathLike[str]) -> str:
         raise _unreadable(file, error) from error
 
 
+def shown(name: str, longest: int = 120) -> str:
+    """A name from a file, short and printable, for a message: files may hold any."""
+    short = name[:longest]
+    return short if short.isprintable() else ascii(short)
+
+
 def _split(
     tensors: Mapping[str, Tensor], header: Mapping[str, str], max_shard_bytes: int | None
 ) -> list[list[str]]:
@@ -211,4 +218,6 @@ def _public(header: dict[str, str]) -> dict[str, str]:
 
 
 def _unreadable(file: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(f"expected safetensors in {file}, got {error}: copy or write it again")
+    return CheckpointError(
+        f"expected safetensors in {file}, got {error!s:.300}: copy or write it again"
+    )
