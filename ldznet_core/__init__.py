@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .backbone import Backbone
+from .backends import load_backbone, load_pair
 from .capture import Features, capturing
 from .checkpoint import load_head, read_config, save_head
 from .conversion import convert_checkpoint
@@ -20,6 +21,7 @@ from .errors import (
     UnsupportedModelError,
 )
 from .head import HeadConfig, LDZNetHead
+from .procedure import Procedure
 from .segmentation import Segmentation
 from .segmenter import Segmenter
 from .taps import find_taps
@@ -36,14 +38,17 @@ __all__ = [
     "InputError",
     "LDZNetError",
     "LDZNetHead",
+    "Procedure",
     "Segmentation",
     "Segmenter",
     "UnsupportedModelError",
     "capturing",
     "convert_checkpoint",
     "find_taps",
+    "load_backbone",
     "load_head",
     "load_miniature",
+    "load_pair",
     "read_config",
     "save_head",
 ]

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from .errors import CheckpointError
 from .head import HeadConfig, LDZNetHead
 from .shards import files_of
+from .stored import check_fit, list_weights, read_tensors
 from .unet import UNetConfig
-from .weights import SHARD_BYTES, read_metadata, read_weights, shown, write_weights
+from .weights import SHARD_BYTES, read_metadata, write_weights
 
 CONFIG_KEY = "ldznet"
 """Where the configuration stands in the metadata of a head's files."""
@@ -73,7 +73,7 @@ def load_head(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
 ) -> LDZNetHead:
-    """A head ready for use, in eval mode.
+    """A head ready for use, in eval mode; on the way to it no second copy is held.
 
     Args:
         source: The name of a built-in head ("miniature"), or a file as in `read_weights`.
@@ -83,14 +83,18 @@ def load_head(
     Raises:
         CheckpointError: The files are missing or damaged, or do not fit their configuration.
     """
-    path = _locate(source)
-    state, metadata = read_weights(path)
-    config = _config_of(metadata, path)
     with torch.device("meta"):  # no random numbers are drawn for weights that are replaced
-        head = LDZNetHead(config)
-    check_fit(head.state_dict(), state, path)
-    wanted = {name: tensor.to(device, dtype or torch.float32) for name, tensor in state.items()}
-    head.load_state_dict(wanted, assign=True)
+        head = LDZNetHead(read_config(source))
+    path = _locate(source)
+    stored = list_weights(path)
+    check_fit(
+        head.state_dict(),
+        stored,
+        f"the configured head in {path}",
+        remedy="save or convert the head again",
+    )
+    state = read_tensors(stored, device=device, dtype=dtype or torch.float32)
+    head.load_state_dict(state, assign=True)
     return head.eval()
 
 
@@ -164,38 +168,6 @@ def _whole(values: Any, name: str) -> list[int]:
         if type(value) is not int or not 0 < value <= largest:
             raise ValueError(f"{str(value)[:40]!r} as {name}, where 1 to {largest} are known")
     return values
-
-
-def check_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse weights that are not exactly those of the configured head.
-
-    Raises:
-        CheckpointError: Some are missing, surplus, of another shape, or no floating-point numbers;
-            the message names them.
-    """
-    complaints = {
-        "missing": sorted(set(wanted) - set(given)),
-        "surplus": sorted(set(given) - set(wanted)),
-        "misshapen": sorted(
-            name for name in set(wanted) & set(given) if wanted[name].shape != given[name].shape
-        ),
-        "no floats": sorted(
-            name for name in set(wanted) & set(given) if not given[name].is_floating_point()
-        ),
-    }
-    if any(complaints.values()):
-        listed = "; ".join(
-            _listed(complaint, names) for complaint, names in complaints.items() if names
-        )
-        raise CheckpointError(
-            f"expected the {len(wanted)} weights of the configured head in {path}, got {listed}: "
-            "save or convert the head again"
-        )
-
-
-def _listed(complaint: str, names: list[str]) -> str:
-    listed = [shown(name) for name in names[:5]] + ["..."] * (len(names) > 5)
-    return f"{len(names)} {complaint} ({', '.join(listed)})"
 
 
 def _locate(source: str | os.PathLike[str]) -> Path:

@@ -21,12 +21,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .checkpoint import CONFIG_KEY, check_fit, encode_config
+from .checkpoint import CONFIG_KEY, encode_config
 from .errors import CheckpointError, InputError
 from .frames import STRIDE
 from .head import HeadConfig, LDZNetHead, block_sizes
 from .shards import shard_file, stem_of
 from .sources import open_checkpoint
+from .stored import check_fit
 from .unet import UNetConfig, infer_unet_config
 from .weights import shown, write_weights
 
@@ -226,7 +227,7 @@ def _fitting_config(shapes: Mapping[str, tuple[int, ...]], path: Path) -> HeadCo
             f"expected weights in the shapes of an LD-ZNet in {path}, got others "
             f"({_first_line(error)}): fetch the checkpoint again"
         ) from error
-    check_fit(wanted, state, path)
+    check_fit(wanted, state, f"the LD-ZNet in {path}", remedy="fetch the checkpoint again")
     values, size = sum(tensor.numel() for tensor in state.values()), path.stat().st_size
     if values > size:
         raise CheckpointError(

@@ -6,7 +6,8 @@ would so be held twice while it is loaded; here the mapping is let go after ever
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from math import prod
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from .errors import CheckpointError
 from .frames import padded_side
-from .weights import shown
+from .weights import find_one_set, shown
 
 PORTION_VALUES = 2**25
 """How many values are read before the mapping is let go: 64 MiB of half precision."""
@@ -36,6 +37,24 @@ class StoredTensor:
     """In which it is read: the stored one, or another of as many values."""
     dtype: str
     """As safetensors writes it: "F16", "BF16", "F32", ..."""
+
+    def is_floating_point(self) -> bool:
+        """Whether its values are floats, as a `Tensor` says it of itself."""
+        return self.dtype in _FLOATS
+
+
+def list_weights(path: str | os.PathLike[str]) -> dict[str, StoredTensor]:
+    """Every tensor of a set of weights by its name; only the headers are read.
+
+    Args:
+        path: As in `weights.read_weights`.
+
+    Raises:
+        CheckpointError: A file is missing, damaged, no safetensors, or of another set.
+    """
+    return {
+        name: tensor for file in find_one_set(path) for name, tensor in list_tensors(file).items()
+    }
 
 
 def list_tensors(file: Path) -> dict[str, StoredTensor]:
@@ -85,14 +104,18 @@ def read_tensors(
 
 
 def check_fit(
-    wanted: Mapping[str, Sequence[int]], given: Mapping[str, StoredTensor], what: str
+    wanted: Mapping[str, Tensor],
+    given: Mapping[str, StoredTensor] | Mapping[str, Tensor],
+    what: str,
+    remedy: str,
 ) -> None:
     """Refuse weights that are not exactly those of a network.
 
     Args:
-        wanted: The shapes that the network has, by name.
+        wanted: The network's own tensors by name, on the meta device too.
         given: What there is for it.
         what: The network and where its weights come from, for the message.
+        remedy: What to do about it, for the message.
 
     Raises:
         CheckpointError: A tensor is missing, surplus, of another shape, or holds no floats.
@@ -101,14 +124,13 @@ def check_fit(
     complaints = {
         "missing": set(wanted) - set(given),
         "surplus": set(given) - set(wanted),
-        "misshapen": {name for name in shared if given[name].shape != tuple(wanted[name])},
-        "no floats": {name for name in shared if given[name].dtype not in _FLOATS},
+        "misshapen": {name for name in shared if tuple(given[name].shape) != wanted[name].shape},
+        "no floats": {name for name in shared if not given[name].is_floating_point()},
     }
     listed = [_listed(complaint, sorted(names)) for complaint, names in complaints.items() if names]
     if listed:
         raise CheckpointError(
-            f"expected the {len(wanted)} weights of {what}, got {'; '.join(listed)}: "
-            "choose an unquantised SD 1.x checkpoint, or copy the file again"
+            f"expected the {len(wanted)} weights of {what}, got {'; '.join(listed)}: {remedy}"
         )
 
 

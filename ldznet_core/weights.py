@@ -22,6 +22,7 @@ from .shards import files_of, find_files, shard_file, stem_of
 __all__ = [
     "SHARD_BYTES",
     "find_files",
+    "find_one_set",
     "read_id",
     "read_metadata",
     "read_weights",
@@ -105,21 +106,30 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
         CheckpointError: A file is missing, damaged, no safetensors, or of another set.
     """
     tensors: dict[str, Tensor] = {}
-    headers: list[dict[str, str]] = []
-    for file in find_files(path):
+    files = find_one_set(path)
+    for file in files:
         try:
             with safe_open(file, framework="pt") as opened:
-                headers.append(opened.metadata() or {})
                 # Copies, so that the file may be replaced while its weights are in use.
                 tensors |= {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118 (no mapping)
         except (OSError, SafetensorError) as error:
             raise _unreadable(file, error) from error
-    if len({header.get(_SET_ID) for header in headers}) > 1:
+    return tensors, _public(_header(files[0]))
+
+
+def find_one_set(path: str | os.PathLike[str]) -> list[Path]:
+    """The files of a set of weights, which were written together; only headers are read.
+
+    Raises:
+        CheckpointError: As `read_weights`.
+    """
+    files = find_files(path)
+    if len({_header(file).get(_SET_ID) for file in files}) > 1:
         raise CheckpointError(
             f"expected the shards of one set of weights at {path}, got shards of several: "
             "write or copy all of them again"
         )
-    return tensors, _public(headers[0])
+    return files
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -128,12 +138,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     Raises:
         CheckpointError: As `read_weights`.
     """
-    file = find_files(path)[0]
-    try:
-        with safe_open(file, framework="pt") as opened:
-            return _public(opened.metadata() or {})
-    except (OSError, SafetensorError) as error:
-        raise _unreadable(file, error) from error
+    return _public(_header(find_files(path)[0]))
 
 
 def read_id(path: str | os.PathLike[str]) -> str:
@@ -142,12 +147,7 @@ def read_id(path: str | os.PathLike[str]) -> str:
     Raises:
         CheckpointError: As `read_weights`.
     """
-    file = find_files(path)[0]
-    try:
-        with safe_open(file, framework="pt") as opened:
-            return str((opened.metadata() or {}).get(_SET_ID, ""))
-    except (OSError, SafetensorError) as error:
-        raise _unreadable(file, error) from error
+    return _header(find_files(path)[0]).get(_SET_ID, "")
 
 
 def shown(name: str, longest: int = 120) -> str:
@@ -211,6 +211,15 @@ def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(_bytes_of(tensor))
     return digest.hexdigest()
+
+
+def _header(file: Path) -> dict[str, str]:
+    """A file's own metadata, the set's name among it."""
+    try:
+        with safe_open(file, framework="pt") as opened:
+            return opened.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(file, error) from error
 
 
 def _public(header: dict[str, str]) -> dict[str, str]:

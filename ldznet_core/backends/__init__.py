@@ -84,17 +84,15 @@ def load_pair(
         UnsupportedModelError: The model is of another family than those that are known.
         InputError: The device is not there, or the model does not know the dtype.
     """
-    from ..checkpoint import read_config
-    from .heads import HeadOnUse, load_head_leanly
+    from ..checkpoint import load_head, read_config
+    from .heads import HeadOnUse
     from .turns import OnUse, Turns
 
     where = _device(device)
     config = read_config(head)
     turns = Turns() if where.type == "cpu" and not _is_miniature(model) else None
     backbone = _load_backbone(model, where, dtype, whole_unet=False, turns=turns)
-    on_use = OnUse(
-        lambda: load_head_leanly(head, device=where, dtype=dtype or torch.float32), turns
-    )
+    on_use = OnUse(lambda: load_head(head, device=where, dtype=dtype), turns)
     return Pair(backbone, HeadOnUse(config, on_use), takes_turns=turns is not None)
 
 

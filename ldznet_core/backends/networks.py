@@ -115,8 +115,12 @@ def load_text_encoder(parts: Parts, *, device: torch.device) -> CLIPTextModel:
 
 
 def _check(network: nn.Module, given: Tensors, what: str, source: Path) -> None:
-    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
-    check_fit(shapes, given, f"the {what} in {source}")
+    check_fit(
+        network.state_dict(),
+        given,
+        f"the {what} in {source}",
+        remedy="choose an unquantised SD 1.x checkpoint, or copy the file again",
+    )
 
 
 def _frozen(network: Network) -> Network:

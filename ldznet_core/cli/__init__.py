@@ -1,4 +1,8 @@
-"""The command line ``ldznet``: each command is a module with its options and its ``run``."""
+"""The command line ``ldznet``: each command is a module with its options and its ``run``.
+
+``run`` gives the report, which ``describe`` puts into words. Of several processes that share the
+work all but the main one give None, and print nothing.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +85,8 @@ def _dispatch(words: list[str]) -> int:
     if options is None:
         return 0
     report = command.run(options)
-    print(json.dumps(report, indent=2) if wants_json else command.describe(report))
+    if report is not None:
+        print(json.dumps(report, indent=2) if wants_json else command.describe(report))
     return 0
 
 

@@ -69,11 +69,11 @@ class Report(TypedDict):
     out: str
 
 
-def run(options: Options) -> Report:
+def run(options: Options) -> Report | None:
     """Write the masks of all pictures; of none if one that was named is no picture.
 
     One that turns out damaged later does not keep the others from their masks, but is an error in
-    the end. Of several processes, all but the main one end here when their work is done.
+    the end.
     """
     out, ask = _checked(options)
     jobs = list_jobs(options.image, out)
@@ -83,7 +83,7 @@ def run(options: Options) -> Report:
     with joined() as processes:
         shares = processes.gather(mask_pictures(processes.share(jobs), out, ask, processes))
     if not processes.is_main:
-        raise SystemExit(0)  # the main process reports for all
+        return None
     failed = [each for _, failures in shares for each in failures]
     done = {report["folder"]: report for reports, _ in shares for report in reports}
     report = Report(

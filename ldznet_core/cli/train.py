@@ -36,9 +36,11 @@ class Options:
     resume: bool = option(False, "go on from the run's saved state")
 
 
-def run(options: Options) -> dict[str, object]:
+def run(options: Options) -> dict[str, object] | None:
     """Train until the steps or the minutes are used up."""
     try:
+        from accelerate import PartialState
+
         from ..training import Plan, make_stage, train
     except ImportError as error:
         raise InputError(
@@ -67,6 +69,8 @@ def run(options: Options) -> dict[str, object]:
         seed=options.seed,
     )
     done = train(stage, plan, options.folder, resume=options.resume)
+    if not PartialState().is_main_process:
+        return None
     return {
         "stage": options.stage,
         "steps": done,

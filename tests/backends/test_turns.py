@@ -10,9 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from ldznet_core import CheckpointError, InputError, Segmenter, load_head
+from ldznet_core import CheckpointError, Segmenter, load_head
 from ldznet_core.backends import Pair, load_backbone, load_pair
-from ldznet_core.backends.heads import load_head_leanly
 from ldznet_core.backends.turns import OnUse, Turns
 from ldznet_core.unet import UNet
 
@@ -102,17 +101,3 @@ class TestPair:
         pair = load_pair(checkpoint_file, "miniature")
         with pytest.raises(Exception, match="expected a head for 'sd1', got one for 'miniature'"):
             Segmenter(pair.backbone, pair.head)
-
-
-class TestLeanHead:
-    def test_it_is_the_head_of_load_head(self, head_file: Path) -> None:
-        lean = load_head_leanly(head_file, device=torch.device("cpu"), dtype=torch.float32)
-        usual = load_head(head_file)
-        assert lean.config == usual.config
-        assert not lean.training
-        for name, each in usual.state_dict().items():
-            assert torch.equal(lean.state_dict()[name], each)
-
-    def test_weights_that_do_not_fit_are_refused(self, checkpoint_file: Path) -> None:
-        with pytest.raises((CheckpointError, InputError), match="expected a head"):
-            load_head_leanly(checkpoint_file, device=torch.device("cpu"), dtype=torch.float32)

@@ -76,7 +76,9 @@ def test_a_file_that_goes_before_is_a_sentence(file: Path) -> None:
 
 
 def test_what_does_not_fit_is_listed(file: Path) -> None:
-    wanted = {"a": (3, 5), "b": (8,), "c": (), "d": (2, 0), "z": (1,)}
+    shapes = {"a": (3, 5), "b": (8,), "c": (), "d": (2, 0), "z": (1,)}
+    wanted = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
     with pytest.raises(CheckpointError) as caught:
-        check_fit(wanted, list_tensors(file), "the network")
+        check_fit(wanted, list_tensors(file), "the network", remedy="mend it")
     assert "1 missing (z); 1 surplus (e); 1 misshapen (b)" in str(caught.value)
+    assert str(caught.value).endswith(": mend it")
