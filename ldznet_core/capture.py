@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -32,6 +32,27 @@ class Features:
     timestep: float
     """Where on the noise schedule the pass was, 0 to 999."""
     source: Source
+
+
+def is_in_window(timestep: float) -> bool:
+    """Whether features of this timestep are worth having."""
+    return WINDOW[0] <= timestep <= WINDOW[1]
+
+
+def distance_from_best(features: Features | None) -> float:
+    """How far from the best timestep features were taken; of none, infinitely far."""
+    return float("inf") if features is None else abs(features.timestep - BEST_TIMESTEP)
+
+
+def why_none(timesteps: Sequence[float]) -> str:
+    """Why sampling that made passes at these timesteps left no features: a clause for the user."""
+    if not timesteps:
+        return "sampling made no pass of this UNet"
+    visited = ", ".join(f"{t:.0f}" for t in sorted(set(timesteps), reverse=True)[:12])
+    return (
+        f"sampling made no pass at a timestep from {WINDOW[0]:.0f} to {WINDOW[1]:.0f} "
+        f"(it made {visited})"
+    )
 
 
 class Capture(Mapping[int, Tensor]):

@@ -181,7 +181,8 @@ def _load(path: Path) -> Any:
         options = {"map_location": "cpu", "mmap": True}
     try:
         with _numpy_scalars_forgotten():
-            return torch.load(path, weights_only=True, **options)
+            # PyTorch 2.1 maps a file by its name alone.
+            return torch.load(str(path), weights_only=True, **options)
     except Exception as error:  # a damaged pickle can fail in any way
         if forbidden := _FORBIDDEN.search(str(error)):
             raise _forbidden(path, forbidden[1]) from error

@@ -12,6 +12,9 @@ from .procedure import Preprocess
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+MOST_STRETCH = 256
+"""How often a picture's shorter side may go into its longer one."""
+
 _OFFICIAL_MULTIPLE = 64
 
 
@@ -24,14 +27,29 @@ def working_picture(picture: Image, side: int, preprocess: Preprocess) -> Image:
         preprocess: "fit" keeps the proportions; "official" is `official_size`.
 
     Raises:
-        InputError: The picture is too long and narrow for the official sizes.
+        InputError: The picture is too long and narrow.
     """
     from PIL import Image  # the core is importable without Pillow
 
+    check_proportions(size_of(picture))
     if preprocess == "fit":
         return scale_to_area(picture, side)
     height, width = official_size(size_of(picture), side)
     return picture.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def check_proportions(size: tuple[int, int]) -> None:
+    """Refuse strips, (height, width): they would be made so long that attention takes for ever.
+
+    Raises:
+        InputError: One side is more than 256 times as long as the other.
+    """
+    height, width = size
+    if max(size) > MOST_STRETCH * min(size):
+        raise InputError(
+            f"expected a picture at most {MOST_STRETCH} times as long as it is wide, got "
+            f"{width}x{height}: cut it into pieces"
+        )
 
 
 def official_size(size: tuple[int, int], side: int) -> tuple[int, int]:

@@ -23,6 +23,7 @@ __all__ = [
     "SHARD_BYTES",
     "find_files",
     "find_one_set",
+    "read_header",
     "read_id",
     "read_metadata",
     "read_weights",
@@ -114,7 +115,7 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
                 tensors |= {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118 (no mapping)
         except (OSError, SafetensorError) as error:
             raise _unreadable(file, error) from error
-    return tensors, _public(_header(files[0]))
+    return tensors, _public(read_header(files[0]))
 
 
 def find_one_set(path: str | os.PathLike[str]) -> list[Path]:
@@ -124,7 +125,7 @@ def find_one_set(path: str | os.PathLike[str]) -> list[Path]:
         CheckpointError: As `read_weights`.
     """
     files = find_files(path)
-    if len({_header(file).get(_SET_ID) for file in files}) > 1:
+    if len({read_header(file).get(_SET_ID) for file in files}) > 1:
         raise CheckpointError(
             f"expected the shards of one set of weights at {path}, got shards of several: "
             "write or copy all of them again"
@@ -138,7 +139,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     Raises:
         CheckpointError: As `read_weights`.
     """
-    return _public(_header(find_files(path)[0]))
+    return _public(read_header(find_files(path)[0]))
 
 
 def read_id(path: str | os.PathLike[str]) -> str:
@@ -147,7 +148,20 @@ def read_id(path: str | os.PathLike[str]) -> str:
     Raises:
         CheckpointError: As `read_weights`.
     """
-    return _header(find_files(path)[0]).get(_SET_ID, "")
+    return read_header(find_files(path)[0]).get(_SET_ID, "")
+
+
+def read_header(file: Path) -> dict[str, str]:
+    """A single file's own metadata, the name of its set among it.
+
+    Raises:
+        CheckpointError: It is missing, damaged, or no safetensors.
+    """
+    try:
+        with safe_open(file, framework="pt") as opened:
+            return opened.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(file, error) from error
 
 
 def shown(name: str, longest: int = 120) -> str:
@@ -211,15 +225,6 @@ def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(_bytes_of(tensor))
     return digest.hexdigest()
-
-
-def _header(file: Path) -> dict[str, str]:
-    """A file's own metadata, the set's name among it."""
-    try:
-        with safe_open(file, framework="pt") as opened:
-            return opened.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise _unreadable(file, error) from error
 
 
 def _public(header: dict[str, str]) -> dict[str, str]:

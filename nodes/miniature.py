@@ -10,8 +10,8 @@ import comfy.model_patcher
 import comfy.sd
 import comfy.sd1_clip
 import comfy.supported_models_base
-from torch import Tensor
 
+from ..ldznet_core.miniature.ldm_layout import whole_vocabulary
 from ..ldznet_core.miniature.parts import WEIGHTS, load_part
 from ..ldznet_core.unet import UNetConfig, infer_unet_config
 
@@ -63,7 +63,10 @@ def load_clip() -> comfy.sd.CLIP:
         "hidden_act": "quick_gelu",
         "eos_token_id": _END_TOKEN,
     }
-    weights = _whole_vocabulary(state)
+    weights = {
+        f"text_model.{name}": weight
+        for name, weight in whole_vocabulary(state, _CLIP_TOKENS).items()
+    }
     target = comfy.supported_models_base.ClipTarget(*_clip_classes(sizes))
     clip = comfy.sd.CLIP(target, parameters=sum(weight.numel() for weight in weights.values()))
     clip.load_sd(weights)
@@ -134,17 +137,3 @@ def _clip_classes(sizes: dict[str, Any]) -> tuple[type[Any], type[Any]]:
             super().__init__(clip_model=TextModel, **kwargs)
 
     return MiniatureTokenizer, MiniatureTextModel
-
-
-def _whole_vocabulary(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The text encoder's weights with an embedding row for every token of CLIP.
-
-    On disk only the tokens of the miniature's world have a row; all others share the last one.
-    """
-    weights = dict(state)
-    own_rows = weights.pop("token_ids")
-    table = weights.pop("embeddings.token_embedding.weight")
-    embedding = table[-1].repeat(_CLIP_TOKENS, 1)
-    embedding[own_rows] = table[:-1]
-    weights["embeddings.token_embedding.weight"] = embedding
-    return {f"text_model.{name}": weight for name, weight in weights.items()}

@@ -19,7 +19,13 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor, nn
 
 from ..ldznet_core import CaptureError, Features, capturing, find_taps
-from ..ldznet_core.capture import BEST_TIMESTEP, WINDOW
+from ..ldznet_core.capture import (
+    BEST_TIMESTEP,
+    WINDOW,
+    distance_from_best,
+    is_in_window,
+    why_none,
+)
 from ..ldznet_core.taps import Taps
 from .bank import Bank, Missing
 from .eager import uncompiled
@@ -161,7 +167,7 @@ class _Run:
         captured = [self.nearest[uuid] for uuid in self._prompts() if uuid in self.nearest]
         if not captured:
             return Missing(self._reason())
-        best = min(captured, key=_distance)
+        best = min(captured, key=distance_from_best)
         blocks = {n: block[picture].to("cpu", copy=True) for n, block in best.blocks.items()}
         return Features(blocks, best.timestep, "sampling")
 
@@ -176,7 +182,7 @@ class _Run:
         on purpose. Passes of another size are of a region.
         """
         batch = self.shape[0]
-        if not _is_within(timestep):
+        if not is_in_window(timestep):
             return {}
         self.within.update(uuids)
         if len(x) != len(uuids) * batch or x.shape[2:] != self.shape[2:]:
@@ -185,7 +191,8 @@ class _Run:
         return {
             uuid: slice(place * batch, (place + 1) * batch)
             for place, uuid in enumerate(uuids)
-            if uuid in prompts and abs(timestep - BEST_TIMESTEP) < _distance(self.nearest.get(uuid))
+            if uuid in prompts
+            and abs(timestep - BEST_TIMESTEP) < distance_from_best(self.nearest.get(uuid))
         }
 
     def _prompts(self) -> list[UUID]:
@@ -204,24 +211,13 @@ class _Run:
         window = f"at a timestep from {WINDOW[0]:.0f} to {WINDOW[1]:.0f}"
         if self.silence:
             return f"capture failed while sampling ({self.silence})"
-        if not self.timesteps:
-            return "sampling made no pass of this UNet"
-        if not any(map(_is_within, self.timesteps)):
-            visited = ", ".join(f"{t:.0f}" for t in sorted(set(self.timesteps), reverse=True)[:12])
-            return f"sampling made no pass {window} (it made {visited})"
+        if not any(map(is_in_window, self.timesteps)):
+            return why_none(self.timesteps)
         if not self.within:
             return "the sampler's guider does not tell which pass is the prompt's"
         if self.within.isdisjoint(_uuids(self.guider.conds.get("positive", ()))):
             return f"the positive prompt had no say {window}"
         return "the positive prompt was applied to regions only"
-
-
-def _is_within(timestep: float) -> bool:
-    return WINDOW[0] <= timestep <= WINDOW[1]
-
-
-def _distance(features: Features | None) -> float:
-    return float("inf") if features is None else abs(features.timestep - BEST_TIMESTEP)
 
 
 def _uuids(conds: Sequence[Mapping[str, Any]] | None) -> list[UUID]:

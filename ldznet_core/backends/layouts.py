@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, UnsupportedModelError
+from ..miniature.ldm_layout import METADATA_KEY
 from ..stored import StoredTensor, list_tensors
 from ..unet import UNet, UNetConfig, infer_unet_config
+from ..weights import read_header
 from .folders import PipelineFolder
 
 Tensors = dict[str, StoredTensor]
@@ -54,6 +56,11 @@ def find_in_ldm_file(file: Path) -> Parts:
         UnsupportedModelError: It is of another family than SD 1.x.
     """
     tensors = list_tensors(file)
+    if METADATA_KEY in read_header(file):
+        raise UnsupportedModelError(
+            f"expected a checkpoint of SD 1.x, got the miniature for other hosts in {file}: "
+            'say "miniature", or name the folder of its weights'
+        )
     unet = _below(_UNET, tensors) or _averaged(tensors)
     return Parts(
         file,

@@ -23,6 +23,7 @@ COMMANDS = {
     "segment": "mask what phrases name in pictures",
     "convert": "turn the authors' checkpoint into a head in one safetensors file",
     "info": "describe a head or another weights file",
+    "export-miniature": "write the miniature as a checkpoint that other programs load",
     "train": "train the miniature, stage by stage",
     "evaluate": "measure the miniature and its head on held-out scenes",
     "bench": "measure what capture costs, in pairs of runs",
@@ -79,7 +80,7 @@ def _dispatch(words: list[str]) -> int:
             f"expected a command of {', '.join(COMMANDS)}, got {name!r}: see `ldznet --help`"
         )
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded at run time
-    command = import_module(f".{name}", __name__)
+    command = import_module(f".{name.replace('-', '_')}", __name__)
     wants_json = "--json" in rest
     options = parse(name, COMMANDS[name], command.Options, [w for w in rest if w != "--json"])
     if options is None:

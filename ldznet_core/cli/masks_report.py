@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
+from ..naming import mask_names
 from ..overlay import mask_image
 from ..segmentation import Segmentation
 
@@ -35,7 +35,7 @@ def write_masks(
         size: (height, width) of the files, to which masks are enlarged; None is their own.
     """
     reports: list[PhraseReport] = []
-    names = _file_names(segmentation.phrases)
+    names = [f"{stem}.png" for stem in mask_names(segmentation.phrases)]
     for index, (phrase, name) in enumerate(zip(segmentation.phrases, names, strict=True)):
         _enlarged(mask_image(segmentation, index), size).save(folder / name)
         reports.append(
@@ -71,15 +71,3 @@ def _enlarged(mask: Image, size: tuple[int, int] | None) -> Image:
         return mask
     soft = mask.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return soft.point([0] * 128 + [255] * 128)
-
-
-def _file_names(phrases: Sequence[str]) -> list[str]:
-    """A file name for each phrase, safe on every system and no two alike."""
-    names: list[str] = []
-    for phrase in phrases:
-        stem = "mask-" + (re.sub(r"[^\w]+", "-", phrase.lower()).strip("-")[:60] or "phrase")
-        number = 1
-        while (name := f"{stem}{f'-{number}' if number > 1 else ''}.png") in names:
-            number += 1
-        names.append(name)
-    return names

@@ -21,7 +21,7 @@ def option(default: Any, description: str, *, positional: bool = False) -> Any:
     """A field that is a flag, or a word without one.
 
     A tuple is a flag that may be repeated, or words without a flag; a bool is a switch that is off
-    by default.
+    by default. A name that Python keeps for itself has an underscore behind it: ``for_``.
     """
     metadata = {_HELP: description, _POSITIONAL: positional}
     return dataclasses.field(default=default, metadata=metadata)
@@ -62,13 +62,13 @@ def _add(parser: _Parser, field: dataclasses.Field[Any], kind: Any) -> None:
     choices = typing.get_args(inner) if typing.get_origin(inner) is typing.Literal else None
     keywords: dict[str, Any] = {"help": _help_of(field)}
     if inner is bool:
-        parser.add_argument(_flag(field.name), action="store_true", **keywords)
+        parser.add_argument(_flag(field.name), dest=field.name, action="store_true", **keywords)
         return
     keywords |= {"type": str if choices else inner, "choices": choices}
     if not field.metadata[_POSITIONAL]:
         keywords |= {"action": "append" if is_repeated else "store", "default": None}
         keywords["metavar"] = None if choices else field.name.upper()
-        parser.add_argument(_flag(field.name), **keywords)
+        parser.add_argument(_flag(field.name), dest=field.name, **keywords)
     else:
         keywords["nargs"] = "+" if is_repeated else None
         parser.add_argument(
@@ -100,4 +100,4 @@ def _without_none(kind: Any) -> Any:
 
 
 def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    return "--" + name.rstrip("_").replace("_", "-")

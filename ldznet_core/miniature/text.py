@@ -56,6 +56,12 @@ class TextEncoder(nn.Module):
         self.register_buffer("rows", rows, persistent=False)
         self.token_ids = tuple(token_ids)
 
+    @property
+    def transformer(self) -> nn.Module:
+        """The network whose weights are stored; transformers 4 has one level more around it."""
+        inner: nn.Module = getattr(self.clip, "text_model", self.clip)
+        return inner
+
     def forward(self, token_ids: Tensor) -> Tensor:
         """``(B, 77)`` CLIP token ids as context ``(B, 77, width)``, after the last norm."""
         context: Tensor = self.clip(input_ids=self.rows[token_ids]).last_hidden_state
@@ -69,7 +75,7 @@ def tokens_of(words: Iterable[str]) -> tuple[int, ...]:
 
 def save_text_encoder(encoder: TextEncoder, path: Path, provenance: str) -> None:
     """Write the encoder in half precision, with the ids of its embedding rows."""
-    state = {**encoder.clip.state_dict(), _ROWS_KEY: torch.tensor(encoder.token_ids)}
+    state = {**encoder.transformer.state_dict(), _ROWS_KEY: torch.tensor(encoder.token_ids)}
     save_part(state, path, {"width": encoder.width, "layers": encoder.layers}, provenance)
 
 
@@ -81,5 +87,5 @@ def load_text_encoder(path: Path) -> TextEncoder:
     """
     state, config = load_part(path)
     encoder = TextEncoder(state.pop(_ROWS_KEY).tolist(), config["width"], config["layers"])
-    fill(encoder.clip, state, path)
+    fill(encoder.transformer, state, path)
     return encoder.eval()

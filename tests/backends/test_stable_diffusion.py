@@ -25,7 +25,7 @@ from ldznet_core.probe import probe_features
 from ldznet_core.tokenizer import tokenize
 from ldznet_core.unet import UNet
 
-from ..core.tiny import picture
+from ..core.tiny import needs_float16, picture
 from .reduced import SIZES, VAE_CHANNELS, text_encoder, unet_state, vae_state
 
 
@@ -128,7 +128,9 @@ class TestProbe:
         with pytest.raises(Exception, match=r"gone\.safetensors"):
             _ = backbone.unet
 
-    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    @pytest.mark.parametrize(
+        "dtype", [torch.bfloat16, pytest.param(torch.float16, marks=needs_float16)]
+    )
     def test_other_dtypes_are_near(
         self, backbone: StableDiffusionBackbone, checkpoint_file: Path, dtype: torch.dtype
     ) -> None:

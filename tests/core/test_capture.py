@@ -24,7 +24,7 @@ def shared_unet() -> UNet:
     unet = UNet(CONFIG)
     generator = torch.Generator().manual_seed(0)
     for parameter in unet.parameters():
-        nn.init.normal_(parameter, std=0.1, generator=generator)
+        parameter.data.normal_(std=0.1, generator=generator)
     return unet
 
 

@@ -190,6 +190,9 @@ class TestActivationBytes:
         padded = activation_bytes(self.SD1, 1, (64, 72), 4)
         assert activation_bytes(self.SD1, 1, (57, 65), 4) == padded
 
+    @pytest.mark.skipif(
+        torch.__version__.startswith("2.1."), reason="storages of PyTorch 2.1 cannot be watched"
+    )
     @torch.inference_mode()
     @pytest.mark.parametrize("rows", [1, 3])
     def test_a_pass_needs_no_more(self, rows: int) -> None:

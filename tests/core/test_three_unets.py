@@ -26,7 +26,7 @@ def ours() -> UNet:
     generator = torch.Generator().manual_seed(0)
     for parameter in unet.parameters():  # the zero-initialised ones too, else their paths are mute
         scale = 0.3 if parameter.ndim == 1 else 0.06
-        nn.init.normal_(parameter, std=scale, generator=generator)
+        parameter.data.normal_(std=scale, generator=generator)
     return unet
 
 

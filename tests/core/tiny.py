@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -22,6 +23,20 @@ FAMILY = "tiny"
 CONTEXT_DIM = 64
 LDM_SIZES = UNetConfig(model_channels=32, context_dim=CONTEXT_DIM, num_heads=4)
 HEAD_SIZES = UNetConfig(out_channels=1, model_channels=32, context_dim=CONTEXT_DIM, num_heads=4)
+
+
+def _computes_in_float16() -> bool:
+    try:
+        nn.Linear(1, 1).half()(torch.ones(1, 1).half())
+    except RuntimeError:
+        return False
+    return True
+
+
+needs_float16 = pytest.mark.skipif(
+    not _computes_in_float16(), reason="this PyTorch does not compute in float16 on a CPU"
+)
+"""For tests in float16: PyTorch 2.1 knows it on a CPU as a format of storage alone."""
 
 
 def randomise(network: nn.Module, seed: int) -> None:

@@ -1,0 +1,156 @@
+"""A1111 1.10 as a host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from modules import devices, sd_hijack, sd_models, shared
+from torch import Tensor, nn
+
+from ldznet_core import Features, InputError, capturing, find_taps
+from ldznet_core.capture import BEST_TIMESTEP
+from ldznet_core.frames import STRIDE, pad_to_multiple
+from ldznet_core.noise import NoiseSchedule
+from ldznet_core.probe import probe_noise
+
+from .family import family_of
+from .inpainting import seen_besides
+from .inputs import Contexts, pixels_of, token_rows
+from .passes import Pass, Rows, rows_in_order
+from .webui import WebUI
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class A1111(WebUI):
+    """The host."""
+
+    name = "A1111"
+
+    def unet(self) -> nn.Module:
+        """The UNet of the checkpoint that is loaded."""
+        unet: nn.Module = _model().model.diffusion_model
+        return unet
+
+    def backbone(self) -> A1111Backbone:
+        """The checkpoint that is loaded as the segmenter's backbone; loaded first if need be."""
+        return A1111Backbone(_model())
+
+    def device(self) -> torch.device:
+        """Where networks compute."""
+        device: torch.device = devices.device
+        return device
+
+    def head_dtype(self) -> torch.dtype:
+        """What a head computes in there."""
+        return torch.float32 if self.device().type == "cpu" else devices.dtype
+
+    def prompts_of(self, passed: Pass, step: Any) -> Rows:
+        """Which row of a pass is each picture's prompt."""
+        prompts = getattr(step.denoiser.sampler.sampler_extra_args.get("cond"), "batch", None)
+        return [] if prompts is None else rows_in_order(passed, [len(each) for each in prompts])
+
+
+class A1111Backbone:
+    """A `Backbone` of the host's own networks; nothing is copied, and nothing patched."""
+
+    stride = STRIDE
+
+    def __init__(self, model: Any) -> None:
+        """Take a loaded checkpoint.
+
+        Raises:
+            UnsupportedModelError: It is of a family that no head exists for.
+        """
+        self.family = family_of(model.model.diffusion_model)
+        self._model = model
+        self._contexts = Contexts(self._encode)
+
+    @torch.inference_mode()
+    def encode_image(self, image: Image) -> Tensor:
+        """Clean latents ``(1, C, h, w)`` of an RGB picture with sides in multiples of 8."""
+        self._model.first_stage_model.to(devices.dtype_vae)
+        pixels = pixels_of(image).to(devices.device, devices.dtype_vae)
+        with self._without_shortcuts(), devices.autocast():
+            posterior = self._model.encode_first_stage(pixels)
+            mode: Tensor = self._model.get_first_stage_encoding(posterior.mode())
+        return mode.float()
+
+    @torch.inference_mode()
+    def encode_text(self, phrases: Sequence[str]) -> Tensor:
+        """Text features ``(P, 77, D)``; brackets in a phrase are brackets, and no emphasis."""
+        return self._contexts.of(phrases)
+
+    @torch.inference_mode()
+    def probe(
+        self,
+        latents: Tensor,
+        phrases: Sequence[str],
+        t: float = BEST_TIMESTEP,
+        generator: torch.Generator | None = None,
+    ) -> Features:
+        """Features of clean latents ``(1, C, h, w)`` under noise, a row for each phrase."""
+        context = self.encode_text(phrases)
+        clean = pad_to_multiple(latents.to(devices.device))
+        noisy = NoiseSchedule().add_noise(clean, probe_noise(clean, generator), t)
+        count = len(context)
+        unet = self._model.model.diffusion_model
+        precision = devices.without_autocast if devices.unet_needs_upcast else devices.autocast
+        with (
+            self._without_shortcuts(),
+            precision(),
+            self._model.ema_scope(),
+            capturing(unet, find_taps(unet), stop_after_last=True) as capture,
+        ):
+            self._model.apply_model(
+                noisy.expand(count, -1, -1, -1),
+                noisy.new_full((count,), t),
+                {"c_crossattn": [context], "c_concat": [seen_besides(clean, count)]},
+            )
+        return capture.features(t, "probe")
+
+    @contextmanager
+    def _without_shortcuts(self) -> Iterator[None]:
+        """With no tokens merged to save time, and no edges joined for tiling.
+
+        The host leaves edges joined until the next generation (modules/processing.py:895).
+        """
+        ratio = getattr(self._model, "applied_token_merged_ratio", 0)
+        are_joined = sd_hijack.model_hijack.circular_enabled
+        sd_models.apply_token_merging(self._model, 0)
+        sd_hijack.model_hijack.apply_circular(False)
+        try:
+            yield
+        finally:
+            sd_hijack.model_hijack.apply_circular(are_joined)
+            sd_models.apply_token_merging(self._model, ratio)
+
+    def _encode(self, phrases: Sequence[str]) -> Tensor:
+        wrapped = self._model.cond_stage_model.wrapped
+        tokens = token_rows(wrapped.tokenizer, phrases).to(devices.device)
+        with devices.autocast():
+            context: Tensor = wrapped.transformer(input_ids=tokens).last_hidden_state
+        return context.float()
+
+
+def _model() -> Any:
+    """The checkpoint that is loaded; the host loads it if it has not yet.
+
+    Raises:
+        InputError: There is none that could be loaded.
+    """
+    model = shared.sd_model
+    if model is None:
+        raise InputError(
+            "expected a checkpoint, got none, for the WebUI could not load one: choose one at the "
+            "top"
+        )
+    return model
+
+
+HOST = A1111()
+"""The one of this process."""

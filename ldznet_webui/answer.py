@@ -1,0 +1,123 @@
+"""What masks become in a WebUI: pictures, and words in infotexts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from ldznet_core import Segmentation
+from ldznet_core.masks import feather, grow, union
+from ldznet_core.overlay import overlay
+from ldznet_core.pictures import to_picture
+
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The masks of one picture, and how they came about."""
+
+    segmentation: Segmentation
+    settings: Settings
+    head: str
+    """The name of the head that drew them."""
+    model: str
+    """The name of the checkpoint that looked."""
+    reason: str = ""
+    """Why a probe was made where captured features were hoped for."""
+
+    def masks(self) -> list[Image]:
+        """A picture "L" for each phrase: 255 is inside."""
+        return [_picture(mask) for mask in self._treated()]
+
+    def union(self) -> Image:
+        """All phrases as one picture "L"."""
+        masks = self._edged()
+        whole = union(masks)
+        return _picture(1 - whole if self.settings.invert else whole)
+
+    def overlay(self, picture: Image) -> Image:
+        """The picture, of the masks' size, under its masks in colour, with a legend."""
+        return overlay(to_picture(picture), self.segmentation)
+
+    @property
+    def found_anything(self) -> bool:
+        """Whether any mask has something in it, before it is inverted."""
+        return any(self.segmentation.found)
+
+    def features(self) -> str:
+        """Where the features came from, in words."""
+        source, timestep = self.segmentation.source, self.segmentation.timestep
+        if source is None or timestep is None:
+            return "none, this head reads the latents alone"
+        because = f", because {self.reason}" if self.reason else ""
+        return f"{source} at t={timestep:.0f}{because}"
+
+    def verdict(self, index: int) -> str:
+        """What became of a phrase, in words."""
+        if self.segmentation.found[index]:
+            return "found"
+        is_there = self.segmentation.present[index]
+        return "there, but nothing is left of its mask" if is_there else "not there"
+
+    def report(self) -> str:
+        """A line for each phrase, and one on how the masks came about."""
+        lines = [
+            f"{phrase}: {self.verdict(index)}, score {self.segmentation.scores[index]:.2f}"
+            for index, phrase in enumerate(self.segmentation.phrases)
+        ]
+        return "\n".join([*lines, f"features: {self.features()}", f"head: {self.head}"])
+
+    def summary(self) -> str:
+        """The report as one line."""
+        found = self.segmentation
+        verdicts = [
+            f"{phrase} {self.verdict(index)} ({found.scores[index]:.2f})"
+            for index, phrase in enumerate(found.phrases)
+        ]
+        return f"{', '.join(verdicts)}; features: {self.features()}"
+
+    def infotext(self, index: int) -> dict[str, Any]:
+        """What the infotext of a mask says besides its picture's own."""
+        found = self.segmentation
+        return {
+            "LD-ZNet mask": found.phrases[index],
+            "LD-ZNet found": self.verdict(index),
+            "LD-ZNet score": f"{found.scores[index]:.3f}",
+            **self.origin(),
+        }
+
+    def origin(self) -> dict[str, str]:
+        """What infotexts say of how masks came about."""
+        return {"LD-ZNet features": self.features(), "LD-ZNet used head": self.head}
+
+    def _edged(self) -> Tensor:
+        masks = self.segmentation.masks
+        return feather(grow(masks, self.settings.grow), self.settings.feather)
+
+    def _treated(self) -> Tensor:
+        masks = self._edged()
+        return 1 - masks if self.settings.invert else masks
+
+
+def extended(infotext: str, more: dict[str, Any]) -> str:
+    """An infotext with more parameters at its end, quoted as A1111 reads them."""
+    added = ", ".join(f"{key}: {_quoted(str(value))}" for key, value in more.items())
+    return f"{infotext}, {added}" if infotext.strip() else added
+
+
+def _quoted(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False) if set(value) & set(',:\n"') else value
+
+
+def _picture(mask: Tensor) -> Image:
+    from PIL import Image
+
+    return Image.fromarray((mask * 255).round().cpu().numpy().astype(np.uint8))

@@ -1,0 +1,147 @@
+"""A folder of pictures masked one by one: what `ldznet segment` writes, and masks for img2img."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ldznet_core import InputError, Segmentation
+from ldznet_core.cli.picture_list import Job, list_jobs
+from ldznet_core.cli.results import PictureReport, identity, read_result, write_result
+from ldznet_core.picture_files import read_picture
+from ldznet_core.pictures import size_of
+
+from .answer import Answer
+
+UNIONS = "inpaint-masks"
+"""Folder with a mask of all phrases for each picture, under its name: what img2img's batch asks
+for as its inpaint batch mask directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One picture that the run is through with."""
+
+    number: int
+    total: int
+    path: Path
+    overlay: Image.Image | None = None
+    """The picture under its masks; None if it failed, or was done by an earlier run."""
+    failure: str = ""
+
+
+@dataclass(slots=True)
+class FolderRun:
+    """Masks of the pictures right in a folder; what an equal run has done stays as it is."""
+
+    folder: Path
+    out: Path
+    asked: Mapping[str, Any]
+    """Everything that decides what a picture's masks are, as JSON takes it."""
+    reports: list[PictureReport] = field(default_factory=list, init=False)
+    failed: list[dict[str, str]] = field(default_factory=list, init=False)
+    """The ``image`` and ``error`` of each picture that could not be read."""
+
+    def steps(self, mask: Callable[[Image.Image], Answer]) -> Iterator[Step]:
+        """Mask picture by picture; a damaged one does not keep the others from their masks.
+
+        Whoever stops early leaves whole results and a report of them behind.
+
+        Args:
+            mask: Finds what is asked for in an RGB picture.
+
+        Raises:
+            LDZNetError: The folders cannot be used, or no picture can be masked like this.
+        """
+        jobs = self._jobs()
+        try:
+            for number, job in enumerate(jobs, start=1):
+                yield self._step(job, number, len(jobs), mask)
+        except OSError as error:
+            raise InputError(
+                f"expected to read {self.folder} and to write {self.out}, got {error}: see to it "
+                "and start again, what is done stays"
+            ) from error
+        finally:
+            self._write_report()
+
+    def _jobs(self) -> list[Job]:
+        if not self.folder.is_dir():
+            raise InputError(
+                f"expected a folder of pictures, got {str(self.folder)!r}, which is none: "
+                "write its whole path"
+            )
+        if self.out.exists() and not self.out.is_dir():
+            raise InputError(
+                f"expected a folder for the results, got the file {self.out}: name another"
+            )
+        return list_jobs([self.folder], self.out)
+
+    def _step(self, job: Job, number: int, total: int, mask: Callable[..., Answer]) -> Step:
+        asked = json.loads(json.dumps({**self.asked, "picture": identity(job.path)}))
+        earlier = read_result(self.out / job.folder, asked)
+        union = self.out / UNIONS / f"{job.folder}.png"
+        if earlier is not None and union.is_file():
+            self.reports.append(earlier)
+            return Step(number, total, job.path)
+        try:
+            picture = read_picture(job.path).image
+        except InputError as error:
+            self.failed.append({"image": str(job.path), "error": str(error)})
+            return Step(number, total, job.path, failure=str(error))
+        answer = mask(picture)
+        _save(answer.union(), union)
+        masks = _with_edges(answer)
+        report = PictureReport(
+            image=str(job.path),
+            folder=job.folder,
+            source=masks.source,
+            timestep=masks.timestep,
+            threshold=masks.threshold,
+            phrases=[],
+        )
+        folder = self.out / job.folder
+        self.reports.append(write_result(folder, picture, size_of(picture), masks, report, asked))
+        return Step(number, total, job.path, answer.overlay(picture))
+
+    def _write_report(self) -> None:
+        if not self.reports:
+            return
+        report = {
+            "pictures": self.reports,
+            "failed": self.failed,
+            "asked": dict(self.asked),
+            "out": str(self.out),
+        }
+        draft = self.out / f".report.json.{os.getpid()}.tmp"
+        draft.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        os.replace(draft, self.out / "report.json")
+
+
+def _with_edges(answer: Answer) -> Segmentation:
+    """The answer's segmentation with its masks as users get them: grown, feathered, inverted."""
+    return replace(answer.segmentation, masks=torch.stack([_tensor(m) for m in answer.masks()]))
+
+
+def _tensor(mask: Image.Image) -> Tensor:
+    """An "L" mask as ``(H, W)`` in [0, 1]."""
+    return torch.from_numpy(np.asarray(mask, dtype=np.float32) / 255)
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    """Write a PNG file that is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, draft = tempfile.mkstemp(suffix=".tmp", dir=path.parent)
+    with os.fdopen(handle, "wb") as file:
+        picture.save(file, format="PNG")
+    os.replace(draft, path)

@@ -1,0 +1,130 @@
+"""The heads that a user can choose, and the one that is in memory."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from ldznet_core import (
+    CheckpointError,
+    InputError,
+    LDZNetHead,
+    UnsupportedModelError,
+    load_head,
+    read_config,
+)
+from ldznet_core.checkpoint import BUILT_IN
+from ldznet_core.shards import files_of, find_files, stem_of
+
+from .settings import AUTO_HEAD
+
+_SUFFIX = ".safetensors"
+
+
+def list_heads(folder: Path) -> list[str]:
+    """The built-in heads, then those in the folder; a head in several files has one name."""
+    files = sorted(folder.rglob(f"*{_SUFFIX}")) if folder.is_dir() else []
+    stems = dict.fromkeys(stem_of(file).relative_to(folder).as_posix() for file in files)
+    return [*BUILT_IN, *(f"{stem}{_SUFFIX}" for stem in stems)]
+
+
+def choose_head(name: str, family: str, folder: Path) -> str:
+    """The head that is meant by a name: itself, or for "auto" the first that fits the family.
+
+    Raises:
+        InputError: There is none of this name.
+        UnsupportedModelError: There is none that fits.
+    """
+    names = list_heads(folder)
+    if name != AUTO_HEAD:
+        if name not in names:
+            raise InputError(
+                f"expected one of the heads {', '.join([AUTO_HEAD, *names])}, got {name[:80]!r}: "
+                f"put the file into {folder.name} among the models"
+            )
+        return name
+    for each in names:
+        if _family(each, folder) == family:
+            return each
+    raise UnsupportedModelError(
+        f"expected a head for {family} in {folder.name} among the models, found none: convert the "
+        "authors' checkpoint (see LD-ZNet's README), and put the file there"
+    )
+
+
+def _family(name: str, folder: Path) -> str:
+    """The family of a head; of a file that holds none, the empty string."""
+    try:
+        return read_config(_source(name, folder)).family
+    except CheckpointError:
+        return ""
+
+
+def _source(name: str, folder: Path) -> str | Path:
+    return name if name in BUILT_IN else folder / name
+
+
+class _Loaded(NamedTuple):
+    source: str | Path
+    dtype: torch.dtype
+    stamp: tuple[tuple[Path, int, int], ...]
+    head: LDZNetHead
+
+
+class HeadKeeper:
+    """Keeps the head that was used last; it is on its device only while it works."""
+
+    def __init__(self) -> None:
+        """Keep none yet."""
+        self._loaded: _Loaded | None = None
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def at_work(
+        self, name: str, folder: Path, device: torch.device, dtype: torch.dtype
+    ) -> Iterator[LDZNetHead]:
+        """A head on its device, and back in the CPU's memory at the end.
+
+        Args:
+            name: From `choose_head`.
+            folder: Where users put heads.
+            device: Where it works.
+            dtype: What it computes in.
+
+        Raises:
+            CheckpointError: Its file is missing or damaged.
+        """
+        with self._lock:
+            head = self._head(_source(name, folder), dtype).to(device)
+            try:
+                yield head
+            finally:
+                head.to("cpu")
+
+    def forget(self) -> None:
+        """Let go of the head's memory."""
+        with self._lock:
+            self._loaded = None
+
+    def _head(self, source: str | Path, dtype: torch.dtype) -> LDZNetHead:
+        stamp = _stamp(source)
+        kept = self._loaded
+        if kept is None or (kept.source, kept.dtype, kept.stamp) != (source, dtype, stamp):
+            self._loaded = kept = None  # first, so that two are never in memory
+            kept = self._loaded = _Loaded(source, dtype, stamp, load_head(source, dtype=dtype))
+        return kept.head
+
+
+def _stamp(source: str | Path) -> tuple[tuple[Path, int, int], ...]:
+    """What tells that files were replaced."""
+    files = files_of(BUILT_IN[source]) if isinstance(source, str) else find_files(source)
+    return tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+
+
+KEEPER = HeadKeeper()
+"""The one of this process."""

@@ -1,0 +1,117 @@
+"""Masks of a picture: by what was heard while it was made, or by a probe of the host's model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from ldznet_core import Features, InputError, Segmentation, Segmenter
+from ldznet_core.pictures import size_of, to_picture
+
+from .answer import Answer
+from .heads import KEEPER, choose_head
+from .host import Host
+from .listening import Missing
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PHRASES_PER_PASS = 4
+"""As much memory as sampling a batch of two with guidance; fixed, as the masks depend on it."""
+
+_MOST_STRETCH = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Painted:
+    """A picture that the host has made, and what was heard while it did."""
+
+    picture: Image
+    size: tuple[int, int]
+    """(height, width) at which it was sampled; what came after may have changed it."""
+    latents: Tensor | None
+    """``(1, C, h, w)`` as they were sampled; None if only the picture is left of them."""
+    features: Features | Missing
+
+
+def mask_picture(host: Host, picture: Image, settings: Settings, reason: str = "") -> Answer:
+    """Masks of any picture, by a probe for each phrase.
+
+    Args:
+        host: Whose model looks.
+        picture: Of any mode and size.
+        settings: What is asked.
+        reason: Why no features were captured, if some were hoped for.
+
+    Raises:
+        LDZNetError: Nothing can be masked; the message says why.
+    """
+
+    def segment(segmenter: Segmenter) -> Segmentation:
+        return segmenter.segment_image(picture, *_asked(settings))
+
+    return _answer(host, settings, segment, reason)
+
+
+def mask_painted(host: Host, painted: Painted, settings: Settings) -> Answer:
+    """Masks of a picture that the host has made, by the features that its settings allow.
+
+    Raises:
+        LDZNetError: Nothing can be masked; the message says why.
+    """
+    if settings.source == "probe":
+        return mask_picture(host, painted.picture, settings)
+    features = painted.features
+    if not isinstance(features, Missing) and _is_stretched(painted):
+        features = Missing("the picture has other proportions than what was sampled")
+    if isinstance(features, Missing):
+        if settings.source == "sampling":
+            raise InputError(
+                f"expected features captured while sampling, got none, because {features.reason}: "
+                "choose auto or probe"
+            )
+        return mask_picture(host, painted.picture, settings, features.reason)
+    heard = features
+
+    def segment(segmenter: Segmenter) -> Segmentation:
+        latents = _encoded(segmenter, painted) if painted.latents is None else painted.latents
+        size = size_of(painted.picture)
+        return segmenter.segment_features(latents, heard, *_asked(settings), size=size)
+
+    return _answer(host, settings, segment, "")
+
+
+def _answer(
+    host: Host, settings: Settings, segment: Callable[[Segmenter], Segmentation], reason: str
+) -> Answer:
+    settings.check()
+    backbone = host.backbone()
+    head = choose_head(settings.head, backbone.family, host.heads_folder())
+    with KEEPER.at_work(head, host.heads_folder(), host.device(), host.head_dtype()) as network:
+        segmenter = Segmenter(backbone, network, phrases_per_pass=PHRASES_PER_PASS)
+        return Answer(segment(segmenter), settings, head, host.model_name(), reason)
+
+
+def _asked(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...], float]:
+    return settings.phrases, settings.negative_phrases, settings.threshold
+
+
+def _is_stretched(painted: Painted) -> bool:
+    """Whether the picture cannot be laid over what was sampled."""
+    height, width = size_of(painted.picture)
+    stretch = (width / height) / (painted.size[1] / painted.size[0])
+    return abs(stretch - 1) > _MOST_STRETCH
+
+
+def _encoded(segmenter: Segmenter, painted: Painted) -> Tensor:
+    """The picture's latents, ``(1, C, h, w)``, at the size at which it was sampled."""
+    from PIL import Image
+
+    picture = to_picture(painted.picture)
+    if size_of(picture) != painted.size:
+        picture = picture.resize(painted.size[::-1], Image.Resampling.LANCZOS)
+    return segmenter.backbone.encode_image(picture)

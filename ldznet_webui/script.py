@@ -1,0 +1,311 @@
+"""A generation of the host, followed from its first callback to its last.
+
+Everything that is known of it hangs on the host's processing object `p`, for hosts call
+themselves: other scripts start generations within generations. Whatever goes wrong here becomes a
+sentence beside the pictures, and never costs them.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from ldznet_core import InputError, LDZNetError
+from ldznet_core.frames import STRIDE
+from ldznet_core.naming import mask_names
+
+from . import infotext
+from .answer import Answer, extended
+from .host import Host
+from .listening import Listening, Missing
+from .masking import Painted, mask_painted, mask_picture
+from .settings import Settings
+
+ATTRIBUTE = "_ldznet"
+"""Of `p`, under which its generation hangs."""
+
+ERROR_KEY = "LD-ZNet error"
+"""In an infotext, what kept masks from being made."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """One batch, from its first sampling to its last picture."""
+
+    listening: Listening | None = None
+    size: tuple[int, int] = (0, 0)
+    """(height, width) in pixels at which it was sampled."""
+    latents: Tensor | None = None
+    """``(B, C, h, w)`` on the CPU, as they were sampled last."""
+    pictures: dict[int, Image.Image] = field(default_factory=dict)
+    """By their place in the batch."""
+
+
+class Generation:
+    """One call of the host's `process_images`, with the masks that were asked of it."""
+
+    def __init__(self, p: Any, host: Host, settings: Settings) -> None:
+        """Begin; the settings are those of this call."""
+        self._p = weakref.ref(p)
+        self._host = host
+        self.settings = settings
+        self._batches: dict[int, _Batch] = {}
+        self._undo = ExitStack()
+        self.is_over = False
+
+    def end_with(self, p: Any) -> None:
+        """End when the host closes `p`: the one thing that it does after any failure."""
+        before = vars(p).get("close")
+        close = p.close
+
+        def close_all() -> None:
+            self.end()
+            close()
+
+        def undo() -> None:
+            if vars(p).get("close") is not close_all:
+                return  # somebody else has wrapped it since
+            if before is None:
+                del p.close
+            else:
+                p.close = before
+
+        p.close = close_all
+        self._undo.callback(undo)
+
+    def is_of(self, p: Any) -> bool:
+        """Whether it hangs on its own object, and not on a copy of that."""
+        return self._p() is p
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether its end is still to come."""
+        return not self.is_over and self._p() is not None
+
+    def begin_sampling(self, p: Any, noisy: Tensor) -> None:
+        """Listen to a sampling of latents ``(B, C, h, w)``, in the place of the one before."""
+        batch = self._batch(p)
+        if batch.listening is not None:
+            batch.listening.stop()
+        height, width = noisy.shape[-2:]
+        batch.size = (STRIDE * height, STRIDE * width)
+        batch.latents = None
+        batch.listening = Listening(self._host.prompts_of, len(noisy), (height, width))
+        batch.listening.start(self._host.unet())
+
+    def begin_step(self, p: Any, step: Any) -> None:
+        """Follow the denoiser into its next step, whichever UNet is now loaded."""
+        listening = self._batch(p).listening
+        if listening is not None:
+            listening.start(self._host.unet())
+            listening.begin_step(step)
+
+    def end_sampling(self, p: Any, samples: Any) -> None:
+        """Take all hooks off, and keep the latents if they are not decoded yet."""
+        batch = self._batch(p)
+        if batch.listening is not None:
+            batch.listening.stop()
+        is_decoded = getattr(samples, "already_decoded", False)
+        if isinstance(samples, Tensor) and not is_decoded:
+            batch.latents = samples.detach().to("cpu", copy=True).float()
+
+    def keep_picture(self, p: Any, picture: Image.Image) -> None:
+        """Note a picture as it will be saved."""
+        self._batch(p).pictures[p.batch_index] = picture
+
+    def end(self) -> None:
+        """Take away whatever may be left, however the generation ended."""
+        for batch in self._batches.values():
+            if batch.listening is not None:
+                batch.listening.stop()
+        self._batches.clear()
+        self._undo.close()
+        self.is_over = True
+
+    def painted(self, p: Any) -> list[Painted]:
+        """Every picture with what was heard of it, in the order in which they were made."""
+        is_cropped = getattr(p, "paste_to", None) is not None
+        made = []
+        for batch in self._batches.values():
+            for index, picture in sorted(batch.pictures.items()):
+                features = (
+                    Missing("sampling was not listened to")
+                    if batch.listening is None
+                    else batch.listening.features_of(index)
+                )
+                if is_cropped:
+                    features = Missing("only a part of the picture was sampled")
+                latents = None if batch.latents is None else batch.latents[index : index + 1]
+                made.append(Painted(picture, batch.size, latents, features))
+        return made
+
+    def _batch(self, p: Any) -> _Batch:
+        return self._batches.setdefault(p.iteration, _Batch())
+
+
+class Follower:
+    """Follows generations by the host's callbacks; what runs within one is let be."""
+
+    def __init__(self, find_host: Callable[[], Host], save: Callable[..., None]) -> None:
+        """Get ready.
+
+        Args:
+            find_host: Gives the host.
+            save: Writes a picture as the host does; of `p`, the picture, its infotext, its number
+                among those of the call, and a suffix for its name.
+        """
+        self._find_host = find_host
+        self._save = save
+        self._current: Generation | None = None
+
+    def process(self, p: Any, arguments: Sequence[Any]) -> None:
+        """Begin to follow a generation, if masks are asked of it."""
+        if self._current is not None and self._current.is_under_way and not self._current.is_of(p):
+            return
+        vars(p).pop(ATTRIBUTE, None)
+        try:
+            settings = Settings.of_arguments(arguments)
+            if not settings.enabled:
+                return
+            settings.check()
+            p.extra_generation_params.update(infotext.written(settings))
+            host = self._find_host()
+            if settings.use_as_mask and getattr(p, "init_images", None):
+                _mask_what_is_given(p, host, settings)
+            else:
+                host.backbone()  # says at once if its family is unknown
+        except LDZNetError as error:
+            _complain(p, error)
+            return
+        generation = Generation(p, host, settings)
+        setattr(p, ATTRIBUTE, generation)
+        self._current = generation
+        generation.end_with(p)
+
+    def begin_sampling(self, p: Any, noisy: Tensor) -> None:
+        """Note that a sampling of latents ``(B, C, h, w)`` begins."""
+        generation = generation_of(p)
+        if generation is not None and generation.settings.source != "probe":
+            generation.begin_sampling(p, noisy)
+
+    def begin_step(self, step: Any) -> None:
+        """Note that a denoiser begins a step; it says of which generation."""
+        p = getattr(step.denoiser, "p", None)
+        generation = None if p is None else generation_of(p)
+        if generation is not None:
+            generation.begin_step(p, step)
+
+    def end_sampling(self, p: Any, samples: Any) -> None:
+        """Note that a sampling has ended."""
+        generation = generation_of(p)
+        if generation is not None:
+            generation.end_sampling(p, samples)
+
+    def keep_picture(self, p: Any, picture: Image.Image) -> None:
+        """Note a finished picture."""
+        generation = generation_of(p)
+        if generation is not None:
+            generation.keep_picture(p, picture)
+
+    def postprocess(self, p: Any, processed: Any) -> None:
+        """Make the masks, and put them after the pictures."""
+        generation = generation_of(p)
+        if generation is None:
+            return
+        host = self._find_host()
+        try:
+            for number, painted in enumerate(generation.painted(p)):
+                if host.is_interrupted() and isinstance(painted.features, Missing):
+                    _complain(p, "generation was interrupted before it showed features", processed)
+                    break
+                answer = mask_painted(host, painted, generation.settings)
+                self._hand_over(p, processed, answer, painted.picture, number)
+        except LDZNetError as error:
+            _complain(p, error, processed)
+        finally:
+            generation.end()
+
+    def forget(self) -> None:
+        """Take away whatever hooks there are."""
+        if self._current is not None:
+            self._current.end()
+
+    def _hand_over(
+        self, p: Any, processed: Any, answer: Answer, picture: Image.Image, number: int
+    ) -> None:
+        """Put the masks of a picture where users find them."""
+        settings = answer.settings
+        said = _infotext_of(processed, picture, number)
+        names = mask_names(answer.segmentation.phrases)
+        results = [
+            (mask, extended(said, answer.infotext(index)), f"-{name}")
+            for index, (name, mask) in enumerate(zip(names, answer.masks(), strict=True))
+        ]
+        shown = list(results) if settings.append else []
+        if settings.overlay:
+            shown.append((answer.overlay(picture), extended(said, answer.origin()), ""))
+        for image, text, _ in shown:
+            image.info["parameters"] = text
+            processed.images.append(image)
+            processed.infotexts.append(text)
+        if settings.save:
+            for image, text, suffix in results:
+                self._save(p, image, text, number, suffix)
+        _say(processed, f"masks of picture {number + 1}: {answer.summary()}")
+
+
+def generation_of(p: Any) -> Generation | None:
+    """The generation that hangs on a processing object, unless it is over or a copy's."""
+    generation = getattr(p, ATTRIBUTE, None)
+    if not isinstance(generation, Generation) or not generation.is_of(p) or generation.is_over:
+        return None
+    return generation
+
+
+def _mask_what_is_given(p: Any, host: Host, settings: Settings) -> None:
+    """Let the host repaint what is named in the picture that it was given, and nothing else.
+
+    Raises:
+        LDZNetError: It is not there, or cannot be found; then the picture stays as it is.
+    """
+    nothing = Image.new("L", p.init_images[0].size)
+    p.image_mask = nothing
+    full_res, p.inpaint_full_res = p.inpaint_full_res, False  # else hosts repaint it all
+    answer = mask_picture(host, p.init_images[0], settings)
+    if not answer.found_anything and not settings.invert:
+        raise InputError(
+            f"expected something to repaint in the picture, found nothing ({answer.summary()}): "
+            "choose another phrase, or a lower threshold"
+        )
+    p.image_mask, p.inpaint_full_res = answer.union(), full_res
+
+
+def _complain(p: Any, problem: object, processed: Any = None) -> None:
+    """Put a sentence where users of the page and of the API see it."""
+    logging.getLogger(__name__).warning("LD-ZNet: %s", problem)
+    p.extra_generation_params[ERROR_KEY] = str(problem)
+    if processed is None:
+        p.comment(f"LD-ZNet: {problem}")
+    else:
+        _say(processed, str(problem))
+
+
+def _say(processed: Any, sentence: str) -> None:
+    """Put a sentence under the pictures, for which the host has collected its own already."""
+    processed.comments = f"{processed.comments}LD-ZNet: {sentence}\n"
+
+
+def _infotext_of(processed: Any, picture: Image.Image, number: int) -> str:
+    """The infotext of a picture; found by the picture, or by its number if it was replaced."""
+    for index, each in enumerate(processed.images):
+        if each is picture and index < len(processed.infotexts):
+            return str(processed.infotexts[index])
+    place = processed.index_of_first_image + number
+    return str(processed.infotexts[place]) if place < len(processed.infotexts) else ""

@@ -1,0 +1,34 @@
+"""What A1111, Forge and reForge have in common; it knows only modules that all of them have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from modules import call_queue, paths, sd_models, shared
+
+T = TypeVar("T")
+
+
+class WebUI:
+    """The part of a `Host` that is the same in all of them."""
+
+    def model_name(self) -> str:
+        """The checkpoint's name, as infotexts have it; empty if none is loaded."""
+        found = getattr(sd_models.model_data.sd_model, "sd_checkpoint_info", None)
+        return "" if found is None else str(found.name_for_extra)
+
+    def exclusively(self, work: Callable[[], T]) -> T:
+        """Do work while nothing is generated."""
+        with call_queue.queue_lock:
+            return work()
+
+    def heads_folder(self) -> Path:
+        """Where users put heads; it may not be there."""
+        chosen = getattr(shared.cmd_opts, "ldznet_dir", None)
+        return Path(chosen or Path(paths.models_path) / "ldznet")
+
+    def is_interrupted(self) -> bool:
+        """Whether the user has asked to stop what is running."""
+        return bool(shared.state.interrupted or shared.state.stopping_generation)

@@ -1,0 +1,183 @@
+"""Features heard while a host samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ldznet_core import Features, capturing, find_taps
+from ldznet_core.unet import UNet
+from ldznet_webui.listening import Listening, Missing
+from ldznet_webui.passes import rows_in_order
+
+from .generating import SIZE, hooks_on
+
+PROMPTS = [1]
+
+
+@pytest.fixture
+def unet(miniature: Any) -> Iterator[UNet]:
+    yield miniature.unet
+    assert hooks_on(miniature.unet) == 0
+
+
+def noisy(pictures: int = 1) -> Tensor:
+    return torch.randn(pictures, 4, *SIZE, generator=torch.Generator().manual_seed(5))
+
+
+def listening_to(unet: nn.Module, pictures: int = 1) -> Listening:
+    listening = Listening(lambda passed, prompts: rows_in_order(passed, prompts), pictures, SIZE)
+    listening.start(unet)
+    return listening
+
+
+@torch.no_grad()
+def run(unet: nn.Module, x: Tensor, timestep: float, **named: Any) -> Tensor:
+    context = torch.linspace(-1, 1, len(x) * 77 * 128).reshape(len(x), 77, 128)
+    output: Tensor = unet(x, torch.full((len(x),), timestep), context, **named)
+    return output
+
+
+def one_step(unet: nn.Module, listening: Listening, timestep: float, pictures: int = 1) -> Tensor:
+    """A denoiser step of one pass: prompts first, then negative prompts."""
+    listening.begin_step([1] * pictures)
+    return run(unet, torch.cat([noisy(pictures)] * 2), timestep)
+
+
+def heard(listening: Listening, picture: int = 0) -> Features:
+    found = listening.features_of(picture)
+    assert isinstance(found, Features), found
+    return found
+
+
+def why(listening: Listening, picture: int = 0) -> str:
+    found = listening.features_of(picture)
+    assert isinstance(found, Missing)
+    return found.reason
+
+
+def test_the_pass_stays_the_same_to_the_bit(unet: UNet) -> None:
+    plain = run(unet, torch.cat([noisy()] * 2), 400.0)
+    listening = listening_to(unet)
+    listened = one_step(unet, listening, 400.0)
+    listening.stop()
+    assert torch.equal(listened, plain)
+
+
+def test_the_prompts_row_is_kept_as_a_capture_by_hand_has_it(unet: UNet) -> None:
+    with capturing(unet, find_taps(unet)) as capture:
+        run(unet, torch.cat([noisy(2)] * 2), 410.0)
+    listening = listening_to(unet, pictures=2)
+    one_step(unet, listening, 410.0, pictures=2)
+    listening.stop()
+    for picture in (0, 1):
+        found = heard(listening, picture)
+        assert (found.timestep, found.source) == (410.0, "sampling")
+        for block, rows in capture.items():
+            assert torch.equal(found.blocks[block], rows[picture : picture + 1])
+
+
+def test_of_several_passes_the_one_nearest_to_400_is_kept(unet: UNet) -> None:
+    listening = listening_to(unet)
+    for timestep in (473.2, 420.6, 368.1, 379.5, 310.0):
+        one_step(unet, listening, timestep)
+    listening.stop()
+    assert heard(listening).timestep == pytest.approx(379.5)
+
+
+def test_a_step_may_take_two_passes(unet: UNet) -> None:
+    """As when a prompt is longer than the negative one."""
+    listening = listening_to(unet)
+    listening.begin_step(PROMPTS)
+    run(unet, noisy(), 400.0)
+    first = heard(listening)
+    run(unet, noisy() + 1, 400.0)
+    listening.stop()
+    assert heard(listening) is first
+
+
+def test_pictures_may_lie_in_two_passes(unet: UNet) -> None:
+    listening = listening_to(unet, pictures=2)
+    listening.begin_step([1, 1])
+    run(unet, noisy(2)[:1], 400.0)
+    run(unet, noisy(2)[1:], 400.0)
+    listening.stop()
+    one, other = heard(listening, 0), heard(listening, 1)
+    assert not torch.equal(one.blocks[8], other.blocks[8])
+
+
+def test_passes_outside_the_window_leave_nothing_but_a_reason(unet: UNet) -> None:
+    listening = listening_to(unet)
+    for timestep in (999.0, 280.5):
+        one_step(unet, listening, timestep)
+    listening.stop()
+    assert why(listening) == (
+        "sampling made no pass at a timestep from 300 to 500 (it made 999, 280)"
+    )
+
+
+def test_a_run_without_passes_says_so(unet: UNet) -> None:
+    listening = listening_to(unet)
+    listening.stop()
+    assert why(listening) == "sampling made no pass of this UNet"
+
+
+def test_passes_that_are_not_of_the_sampler_are_not_heard(unet: UNet) -> None:
+    listening = listening_to(unet)
+    run(unet, noisy(), 400.0)  # before any step
+    listening.begin_step(PROMPTS)
+    run(unet, torch.zeros(2, 4, 8, 24), 400.0)  # of a tile
+    listening.stop()
+    assert "no pass in the window was of the prompt" in why(listening)
+
+
+def test_a_pass_that_fails_leaves_no_hook_and_no_features(unet: UNet) -> None:
+    def fail(module: nn.Module, inputs: object) -> None:
+        raise RuntimeError("out of memory")
+
+    listening = listening_to(unet)
+    listening.begin_step(PROMPTS)
+    failing = unet.output_blocks[4].register_forward_pre_hook(fail)
+    with failing, pytest.raises(RuntimeError, match="out of memory"):
+        run(unet, torch.cat([noisy()] * 2), 400.0)
+    assert hooks_on(unet) == 2  # the two of the listening; the pass has none
+    listening.stop()
+    assert "listening failed" in why(listening)
+
+
+def test_a_failure_in_a_hook_costs_the_features_and_not_the_pass(unet: UNet) -> None:
+    plain = run(unet, torch.cat([noisy()] * 2), 400.0)
+    listening = Listening(lambda passed, step: step["nothing"], 1, SIZE)  # type: ignore[arg-type]
+    listening.start(unet)
+    assert torch.equal(one_step(unet, listening, 400.0), plain)
+    listening.stop()
+    assert why(listening) == (
+        "listening failed while sampling "
+        "(TypeError: list indices must be integers or slices, not str)"
+    )
+
+
+def test_another_unet_may_take_over_midway(unet: UNet, miniature: Any) -> None:
+    """As a refiner does."""
+    other = UNet(unet.config).eval()
+    listening = listening_to(unet)
+    one_step(unet, listening, 440.0)
+    listening.start(other)
+    assert hooks_on(unet) == 0
+    one_step(other, listening, 390.0)
+    listening.stop()
+    assert hooks_on(other) == 0
+    assert heard(listening).timestep == 390.0
+
+
+def test_what_is_kept_is_small_and_of_its_own(unet: UNet) -> None:
+    listening = listening_to(unet, pictures=2)
+    one_step(unet, listening, 400.0, pictures=2)
+    listening.stop()
+    for block in heard(listening).blocks.values():
+        assert block.untyped_storage().nbytes() == block.numel() * block.element_size()
+        assert not block.requires_grad

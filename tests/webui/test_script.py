@@ -1,0 +1,302 @@
+"""A generation followed from its first callback to its last, with real networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ldznet_core import Segmenter, load_head
+from ldznet_webui.script import ATTRIBUTE, ERROR_KEY, Follower
+
+from .conftest import Drawn
+from .generating import (
+    GeneratingHost,
+    Processed,
+    Processing,
+    Sampler,
+    generate,
+    hooks_on,
+)
+
+
+class Studio:
+    """A host with the miniature, and what was saved in it."""
+
+    def __init__(self, miniature: Any, drawings: list[Drawn], heads: Path) -> None:
+        self.host = GeneratingHost(miniature, heads)
+        self.drawings = drawings
+        self.saved: list[tuple[Image.Image, str, int, str]] = []
+        self.follower = Follower(lambda: self.host, lambda p, *rest: self.saved.append(rest))
+        context = miniature.encode_text([drawings[0].prompt])
+        self.sampler = Sampler(miniature.unet, context)
+
+    def run(self, p: Processing, **settings: Any) -> Processed:
+        """Generate all pictures of `p`, with the script's settings as a request gives them."""
+        pictures = [(each.latents, each.picture) for each in self.drawings]
+        done = generate(p, self.follower, self.sampler, pictures, [settings])
+        assert hooks_on(self.sampler.unet) == 0
+        assert p.closed == 1
+        assert "close" not in vars(p)
+        return done
+
+
+@pytest.fixture
+def studio(miniature: Any, drawings: list[Drawn], tmp_path: Path) -> Studio:
+    return Studio(miniature, drawings, tmp_path)
+
+
+def pixels(image: Image.Image) -> np.ndarray[Any, Any]:
+    return np.asarray(image.convert("L"))
+
+
+class TestMasks:
+    def test_follow_the_pictures_with_an_infotext_each(self, studio: Studio) -> None:
+        p = Processing()
+        done = studio.run(p, phrases="owl\nred car")
+        assert len(done.images) == len(done.infotexts) == 3
+        owl, car = done.infotexts[1:]
+        assert owl.startswith("picture 0, LD-ZNet mask: owl, LD-ZNet found: found")
+        assert "LD-ZNet features: sampling at t=421" in owl
+        assert "LD-ZNet mask: red car, LD-ZNet found: not there" in car
+        assert pixels(done.images[1]).any()
+        assert not pixels(done.images[2]).any()
+        assert done.images[1].size == done.images[0].size
+        assert done.images[1].info["parameters"] == owl
+        assert p.extra_generation_params["LD-ZNet phrases"] == "owl\nred car"
+        assert "LD-ZNet: masks of picture 1: owl found" in done.comments
+
+    def test_are_those_of_the_library(self, studio: Studio, miniature: Any) -> None:
+        done = studio.run(Processing(), phrases="owl", source="probe")
+        segmenter = Segmenter(miniature, load_head("miniature"))
+        drawn = studio.drawings[0]
+        expected = segmenter.segment_image(drawn.picture, ["owl"]).masks[0]
+        assert np.array_equal(pixels(done.images[1]), (expected * 255).byte().numpy())
+        assert "LD-ZNet features: probe at t=400, " in done.infotexts[1]
+
+    def test_of_a_batch_are_each_pictures_own(self, studio: Studio) -> None:
+        p = Processing(batch_size=2)
+        done = studio.run(p, phrases=["owl", "red car"])
+        alone = studio.run(Processing(), phrases=["owl", "red car"])
+        assert len(done.images) == 6
+        assert [text.split(",")[0] for text in done.infotexts[2:]] == ["picture 0"] * 2 + [
+            "picture 1"
+        ] * 2
+        assert np.array_equal(pixels(done.images[2]), pixels(alone.images[1]))
+        assert pixels(done.images[5]).any()  # the car of the second
+        assert not pixels(done.images[4]).any()  # its owl
+
+    def test_of_several_batches_come_in_their_order(self, studio: Studio) -> None:
+        done = studio.run(Processing(n_iter=2), phrases="red car")
+        assert [bool(pixels(image).any()) for image in done.images[2:]] == [False, True]
+
+    def test_can_be_inverted_grown_and_feathered(self, studio: Studio) -> None:
+        plain = pixels(studio.run(Processing(), phrases="owl").images[1])
+        inverted = pixels(studio.run(Processing(), phrases="owl", invert=True).images[1])
+        wider = pixels(studio.run(Processing(), phrases="owl", grow=4).images[1])
+        soft = pixels(studio.run(Processing(), phrases="owl", feather=4).images[1])
+        assert np.array_equal(inverted, 255 - plain)
+        assert wider.sum() > plain.sum()
+        assert ((soft > 0) & (soft < 255)).sum() > 0
+
+    def test_are_saved_and_shown_on_wish(self, studio: Studio) -> None:
+        done = studio.run(Processing(), phrases="red owl", append=False, save=True, overlay=True)
+        assert len(done.images) == 2
+        assert done.images[1].mode == "RGB"
+        [(mask, text, number, suffix)] = studio.saved
+        assert mask.mode == "L"
+        assert "LD-ZNet mask: red owl" in text
+        assert (number, suffix) == (0, "-mask-red-owl")
+
+    def test_are_of_the_size_that_the_picture_got(self, studio: Studio) -> None:
+        """As when a script enlarges it afterwards."""
+        drawn = studio.drawings[0]
+        studio.drawings = [drawn._replace(picture=drawn.picture.resize((256, 256)))]
+        done = studio.run(Processing(), phrases="owl")
+        assert done.images[1].size == (256, 256)
+        assert "sampling at t=421" in done.infotexts[1]
+
+
+class TestProbes:
+    def test_are_announced_where_nothing_was_captured(self, studio: Studio) -> None:
+        studio.sampler.schedule = (999.0, 250.0)
+        done = studio.run(Processing(), phrases="owl")
+        assert "probe at t=400, because sampling made no pass" in done.infotexts[1]
+        assert pixels(done.images[1]).any()
+        assert "because sampling made no pass at a timestep from 300 to 500" in done.comments
+
+    def test_are_made_of_a_picture_of_which_a_part_was_sampled(self, studio: Studio) -> None:
+        done = studio.run(Processing(paste_to=(0, 0, 64, 64)), phrases="owl")
+        assert "because only a part of the picture was sampled" in done.infotexts[1]
+
+    def test_are_made_of_a_picture_that_was_stretched(self, studio: Studio) -> None:
+        drawn = studio.drawings[0]
+        studio.drawings = [drawn._replace(picture=drawn.picture.resize((128, 96)))]
+        done = studio.run(Processing(), phrases="owl")
+        assert "because the picture has other proportions" in done.infotexts[1]
+
+    def test_are_refused_where_only_captures_are_wanted(self, studio: Studio) -> None:
+        studio.sampler.schedule = (999.0,)
+        p = Processing()
+        done = studio.run(p, phrases="owl", source="sampling")
+        assert len(done.images) == 1
+        assert "expected features captured while sampling" in p.extra_generation_params[ERROR_KEY]
+        assert "LD-ZNet: expected features captured" in done.comments
+
+    def test_set_no_hook_while_sampling(self, studio: Studio) -> None:
+        seen: list[int] = []
+        studio.sampler.on_step = lambda _: seen.append(hooks_on(studio.sampler.unet))
+        studio.run(Processing(), phrases="owl", source="probe")
+        assert set(seen) == {0}
+
+
+class TestTrouble:
+    """Whatever it is, the pictures come."""
+
+    @pytest.mark.parametrize(
+        ("settings", "sentence"),
+        [
+            ({"phrases": ""}, "at least one phrase"),
+            ({"phrases": "owl", "thresh": 1}, "got 'thresh'"),
+            ({"phrases": "owl", "head": "../secret"}, "expected one of the heads auto, miniature"),
+            ({"phrases": "owl " * 100}, "at most 77 tokens"),
+        ],
+    )
+    def test_is_a_sentence_beside_them(
+        self, studio: Studio, settings: dict[str, Any], sentence: str
+    ) -> None:
+        p = Processing()
+        done = studio.run(p, **settings)
+        assert len(done.images) == 1
+        assert sentence in p.extra_generation_params[ERROR_KEY]
+        assert any(sentence in said for said in [*p.comments, done.comments])
+
+    @pytest.mark.parametrize("loaded", [None, "flux"])
+    def test_with_the_model_is_told_before_anything_is_made(
+        self, studio: Studio, loaded: Any
+    ) -> None:
+        studio.host.loaded = loaded
+        p = Processing()
+        done = studio.run(p, phrases="owl")
+        assert len(done.images) == 1
+        assert "expected a checkpoint" in p.comments[0]
+
+    def test_nothing_happens_unless_masks_are_asked_for(self, studio: Studio) -> None:
+        p = Processing()
+        done = studio.run(p, enabled=False, phrases="owl")
+        assert len(done.images) == 1
+        assert not p.extra_generation_params
+
+    def test_an_interrupted_run_is_masked_by_what_it_showed(self, studio: Studio) -> None:
+        studio.host.was_interrupted = True
+        assert len(studio.run(Processing(), phrases="owl").images) == 2
+
+    def test_an_interrupted_run_is_not_probed(self, studio: Studio) -> None:
+        studio.host.was_interrupted = True
+        studio.sampler.schedule = (999.0,)
+        done = studio.run(Processing(), phrases="owl")
+        assert len(done.images) == 1
+        assert "interrupted" in done.comments
+
+    def test_a_failure_of_the_host_leaves_no_hook(self, studio: Studio) -> None:
+        def fail(number: int) -> None:
+            if number == 2:
+                raise RuntimeError("the host fell over")
+
+        studio.sampler.on_step = fail
+        p = Processing()
+        with pytest.raises(RuntimeError, match="fell over"):
+            studio.run(p, phrases="owl")
+        assert hooks_on(studio.sampler.unet) == 0
+        assert p.closed == 1
+        assert len(_again(studio)) == 2
+
+    def test_unloading_the_script_takes_all_hooks(self, studio: Studio) -> None:
+        studio.sampler.on_step = lambda number: studio.follower.forget() if number == 1 else None
+        assert len(studio.run(Processing(), phrases="owl").images) == 1
+
+    def test_a_generation_within_one_is_let_be(self, studio: Studio) -> None:
+        """As detailers make them, with the same scripts."""
+        inner: list[Processed] = []
+        pictures = [(each.latents, each.picture) for each in studio.drawings]
+        quiet = Sampler(studio.sampler.unet, studio.sampler.context)
+
+        def nest(number: int) -> None:
+            if number == 1:
+                asked = [{"phrases": "red car"}]
+                inner.append(generate(Processing(), studio.follower, quiet, pictures[1:], asked))
+
+        studio.sampler.on_step = nest
+        outer = studio.run(Processing(), phrases="owl")
+        assert len(inner[0].images) == 1
+        assert len(outer.images) == 2
+        assert "LD-ZNet mask: owl" in outer.infotexts[1]
+        assert "sampling at t=421" in outer.infotexts[1]
+
+    def test_the_same_object_may_be_processed_again(self, studio: Studio) -> None:
+        """As loops over a picture do."""
+        p = Processing()
+        assert len(studio.run(p, phrases="owl").images) == 2
+        p.closed = 0
+        assert len(studio.run(p, phrases="owl").images) == 2
+
+    def test_a_generation_is_let_go_with_its_object(self, studio: Studio) -> None:
+        p = Processing()
+        studio.run(p, phrases="owl")
+        assert getattr(p, ATTRIBUTE).is_over
+
+
+class TestInpainting:
+    def test_repaints_what_is_named(self, studio: Studio) -> None:
+        picture = studio.drawings[0].picture
+        p = Processing(init_images=[picture])
+        studio.run(p, phrases="owl", use_as_mask=True)
+        assert p.image_mask is not None
+        assert p.image_mask.size == picture.size
+        assert pixels(p.image_mask).any()
+        assert p.inpaint_full_res
+
+    @pytest.mark.parametrize(
+        "settings", [{"phrases": "red car"}, {"phrases": "owl", "head": "gone"}]
+    )
+    def test_of_nothing_repaints_nothing(self, studio: Studio, settings: dict[str, Any]) -> None:
+        p = Processing(init_images=[studio.drawings[0].picture])
+        studio.run(p, use_as_mask=True, **settings)
+        assert p.image_mask is not None
+        assert not pixels(p.image_mask).any()
+        assert not p.inpaint_full_res
+        assert p.comments
+
+    def test_is_for_given_pictures_only(self, studio: Studio) -> None:
+        p = Processing()
+        studio.run(p, phrases="owl", use_as_mask=True)
+        assert p.image_mask is None
+
+
+def _again(studio: Studio) -> list[Image.Image]:
+    studio.sampler.on_step = _nothing
+    return studio.run(Processing(), phrases="owl").images
+
+
+_nothing: Callable[[int], None] = lambda _: None  # noqa: E731 (a callback that does nothing)
+
+
+def test_latents_that_are_decoded_already_are_encoded_again(studio: Studio) -> None:
+    """As those of a high-resolution fix."""
+
+    class Decoded(list[torch.Tensor]):
+        already_decoded = True
+
+    class Fixing(Follower):
+        def end_sampling(self, p: Any, samples: Any) -> None:
+            super().end_sampling(p, Decoded(samples))
+
+    studio.follower = Fixing(lambda: studio.host, lambda *_: None)
+    done = studio.run(Processing(), phrases="owl")
+    assert "sampling at t=421" in done.infotexts[1]
+    assert pixels(done.images[1]).any()
