@@ -75,7 +75,7 @@ class ReForgeBackbone:
         """Clean latents ``(1, C, h, w)`` of an RGB picture with sides in multiples of 8.
 
         The host's own call gives the posterior's mode
-        (ldm_patched/ldm/models/autoencoder.py:14), scaled (modules_forge/forge_loader.py:587).
+        (ldm_patched/ldm/models/autoencoder.py:14), scaled (modules_forge/forge_loader.py:541).
         """
         with self._with_edges():
             latents: Tensor = self._model.encode_first_stage(pixels_of(image))
@@ -97,7 +97,7 @@ class ReForgeBackbone:
         """Features of clean latents ``(1, C, h, w)`` under noise, a row for each phrase.
 
         Tokens that the host merges to save time are merged by options of a pass that it makes
-        (modules/sd_models.py:1370), so not in this one.
+        (modules/sd_models.py:1373), so not in this one.
         """
         context = self.encode_text(phrases)
         patcher = self._model.forge_objects.unet
@@ -109,7 +109,7 @@ class ReForgeBackbone:
             return probe(model, model.model_sampling, clean, context.to(device), t, generator)
 
     def _encode(self, phrases: Sequence[str]) -> Tensor:
-        """The last layer, whatever the host is set to skip (modules_forge/forge_clip.py:22)."""
+        """The last layer, whatever the host is set to skip (modules_forge/forge_clip.py:21)."""
         patcher = self._model.forge_objects.clip.patcher
         model_management.load_model_gpu(patcher)
         wrapped = self._model.cond_stage_model.wrapped

@@ -220,13 +220,18 @@ class Follower:
         if generation is None:
             return
         host = self._find_host()
+        pictures = generation.painted(p)
+        texts = _infotexts_of(processed, len(pictures))
+        without = len(processed.images) - len(processed.infotexts)
+        processed.infotexts += [""] * without  # so that each mask's is at its own place
         try:
-            for number, painted in enumerate(generation.painted(p)):
+            for number, painted in enumerate(pictures):
                 if host.is_interrupted() and isinstance(painted.features, Missing):
                     _complain(p, "generation was interrupted before it showed features", processed)
                     break
                 answer = mask_painted(host, painted, generation.settings)
-                self._hand_over(p, processed, answer, painted.picture, number)
+                _say(processed, f"masks of picture {number + 1}: {answer.summary()}")
+                self._hand_over(p, processed, answer, painted.picture, number, texts[number])
         except LDZNetError as error:
             _complain(p, error, processed)
         finally:
@@ -238,11 +243,16 @@ class Follower:
             self._current.end()
 
     def _hand_over(
-        self, p: Any, processed: Any, answer: Answer, picture: Image.Image, number: int
+        self,
+        p: Any,
+        processed: Any,
+        answer: Answer,
+        picture: Image.Image,
+        number: int,
+        said: str,
     ) -> None:
-        """Put the masks of a picture where users find them."""
+        """Put the masks of a picture, of which an infotext is said, where users find them."""
         settings = answer.settings
-        said = _infotext_of(processed, picture, number)
         names = mask_names(answer.segmentation.phrases)
         results = [
             (mask, extended(said, answer.infotext(index)), f"-{name}")
@@ -258,7 +268,6 @@ class Follower:
         if settings.save:
             for image, text, suffix in results:
                 self._save(p, image, text, number, suffix)
-        _say(processed, f"masks of picture {number + 1}: {answer.summary()}")
 
 
 def generation_of(p: Any) -> Generation | None:
@@ -302,10 +311,10 @@ def _say(processed: Any, sentence: str) -> None:
     processed.comments = f"{processed.comments}LD-ZNet: {sentence}\n"
 
 
-def _infotext_of(processed: Any, picture: Image.Image, number: int) -> str:
-    """The infotext of a picture; found by the picture, or by its number if it was replaced."""
-    for index, each in enumerate(processed.images):
-        if each is picture and index < len(processed.infotexts):
-            return str(processed.infotexts[index])
-    place = processed.index_of_first_image + number
-    return str(processed.infotexts[place]) if place < len(processed.infotexts) else ""
+def _infotexts_of(processed: Any, count: int) -> list[str]:
+    """The infotexts of that many pictures; one is empty where another script took it away.
+
+    A grid goes before them. The host's own masks stand among the images, but have no infotext.
+    """
+    texts = processed.infotexts[processed.index_of_first_image :][:count]
+    return [*map(str, texts), *[""] * (count - len(texts))]

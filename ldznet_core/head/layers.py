@@ -37,7 +37,7 @@ class AttentionPool(nn.Module):
         self.heads = heads
         self.side = side
         self.by_count = by_count
-        table = torch.normal(0.0, channels**-0.5, (channels, side * side + 1))
+        table = torch.randn(channels, side * side + 1) * channels**-0.5
         self.positional_embedding = nn.Parameter(table)  # column 0 is the mean token's
         self.qkv_proj = nn.Conv1d(channels, 3 * channels, 1)
         self.c_proj = nn.Conv1d(channels, channels, 1)

@@ -66,6 +66,13 @@ def test_a_half_head_is_computed_in_float32_unless_asked_otherwise(
     assert {p.dtype for p in half.parameters()} == {torch.float16}
 
 
+def test_loading_draws_no_random_numbers(saved: Path) -> None:
+    """Hosts draw theirs from the same source, and their pictures must not change."""
+    before = torch.get_rng_state()
+    load_head(saved)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_loaded_head_can_be_trained_on(saved: Path) -> None:
     loaded = load_head(saved).train()
     loaded(*tiny_inputs(loaded)).mean().backward()

@@ -95,6 +95,28 @@ class TestMasks:
         done = studio.run(Processing(n_iter=2), phrases="red car")
         assert [bool(pixels(image).any()) for image in done.images[2:]] == [False, True]
 
+    def test_keep_to_the_infotexts_where_the_host_shows_masks_of_its_own(
+        self, studio: Studio
+    ) -> None:
+        """As with its option to return inpainting masks: they have no infotexts."""
+
+        class Showing(Follower):
+            def postprocess(self, p: Any, processed: Any) -> None:
+                processed.images[:] = [each for one in processed.images for each in (one, one)]
+                super().postprocess(p, processed)
+
+        studio.follower = Showing(lambda: studio.host, lambda *_: None)
+        done = studio.run(Processing(batch_size=2), phrases="owl")
+        assert len(done.images) == len(done.infotexts) == 6
+        assert [text.split(",")[0] for text in done.infotexts] == [
+            "picture 0",
+            "picture 1",
+            "",
+            "",
+            "picture 0",
+            "picture 1",
+        ]
+
     def test_can_be_inverted_grown_and_feathered(self, studio: Studio) -> None:
         plain = pixels(studio.run(Processing(), phrases="owl").images[1])
         inverted = pixels(studio.run(Processing(), phrases="owl", invert=True).images[1])
