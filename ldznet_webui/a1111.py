@@ -99,6 +99,7 @@ class A1111Backbone:
         noisy = NoiseSchedule().add_noise(clean, probe_noise(clean, generator), t)
         count = len(context)
         unet = self._model.model.diffusion_model
+        besides = seen_besides(unet, clean, count)
         precision = devices.without_autocast if devices.unet_needs_upcast else devices.autocast
         with (
             self._without_shortcuts(),
@@ -109,7 +110,7 @@ class A1111Backbone:
             self._model.apply_model(
                 noisy.expand(count, -1, -1, -1),
                 noisy.new_full((count,), t),
-                {"c_crossattn": [context], "c_concat": [seen_besides(clean, count)]},
+                {"c_crossattn": [context], "c_concat": [] if besides is None else [besides]},
             )
         return capture.features(t, "probe")
 

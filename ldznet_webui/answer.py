@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +35,12 @@ class Answer:
 
     def masks(self) -> list[Image]:
         """A picture "L" for each phrase: 255 is inside."""
-        return [_picture(mask) for mask in self._treated()]
+        return [_picture(mask) for mask in self.treated().masks]
+
+    def treated(self) -> Segmentation:
+        """The segmentation with its masks grown, feathered and inverted as the settings say."""
+        masks = self._edged()
+        return replace(self.segmentation, masks=1 - masks if self.settings.invert else masks)
 
     def union(self) -> Image:
         """All phrases as one picture "L"."""
@@ -45,7 +50,7 @@ class Answer:
 
     def overlay(self, picture: Image) -> Image:
         """The picture, of the masks' size, under its masks in colour, with a legend."""
-        return overlay(to_picture(picture), self.segmentation)
+        return overlay(to_picture(picture), self.treated())
 
     @property
     def found_anything(self) -> bool:
@@ -101,10 +106,6 @@ class Answer:
     def _edged(self) -> Tensor:
         masks = self.segmentation.masks
         return feather(grow(masks, self.settings.grow), self.settings.feather)
-
-    def _treated(self) -> Tensor:
-        masks = self._edged()
-        return 1 - masks if self.settings.invert else masks
 
 
 def extended(infotext: str, more: dict[str, Any]) -> str:

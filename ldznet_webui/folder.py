@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
-from ldznet_core import InputError, Segmentation
+from ldznet_core import InputError
 from ldznet_core.cli.picture_list import Job, list_jobs
 from ldznet_core.cli.results import PictureReport, identity, read_result, write_result
 from ldznet_core.picture_files import read_picture
@@ -52,7 +49,7 @@ class FolderRun:
     failed: list[dict[str, str]] = field(default_factory=list, init=False)
     """The ``image`` and ``error`` of each picture that could not be read."""
 
-    def steps(self, mask: Callable[[Image.Image], Answer]) -> Iterator[Step]:
+    def steps(self, mask: Callable[[Image.Image], Answer]) -> Generator[Step, None, None]:
         """Mask picture by picture; a damaged one does not keep the others from their masks.
 
         Whoever stops early leaves whole results and a report of them behind.
@@ -101,7 +98,7 @@ class FolderRun:
             return Step(number, total, job.path, failure=str(error))
         answer = mask(picture)
         _save(answer.union(), union)
-        masks = _with_edges(answer)
+        masks = answer.treated()
         report = PictureReport(
             image=str(job.path),
             folder=job.folder,
@@ -126,16 +123,6 @@ class FolderRun:
         draft = self.out / f".report.json.{os.getpid()}.tmp"
         draft.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         os.replace(draft, self.out / "report.json")
-
-
-def _with_edges(answer: Answer) -> Segmentation:
-    """The answer's segmentation with its masks as users get them: grown, feathered, inverted."""
-    return replace(answer.segmentation, masks=torch.stack([_tensor(m) for m in answer.masks()]))
-
-
-def _tensor(mask: Image.Image) -> Tensor:
-    """An "L" mask as ``(H, W)`` in [0, 1]."""
-    return torch.from_numpy(np.asarray(mask, dtype=np.float32) / 255)
 
 
 def _save(picture: Image.Image, path: Path) -> None:

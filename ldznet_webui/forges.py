@@ -68,12 +68,11 @@ def probe(
     noisy = schedule.noise_scaling(sigma, probe_noise(clean, generator), clean)
     count = len(context)
     unet = model.diffusion_model
-    is_inpainting = unet.get_submodule("input_blocks.0.0").in_channels > clean.shape[1]
     with capturing(unet, find_taps(unet), stop_after_last=True) as capture:
         model.apply_model(
             noisy.expand(count, -1, -1, -1),
             sigma.expand(count),
-            c_concat=seen_besides(clean, count) if is_inpainting else None,
+            c_concat=seen_besides(unet, clean, count),
             c_crossattn=context,
             transformer_options={},
         )

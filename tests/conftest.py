@@ -10,6 +10,9 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # networks this small lose time by waiting for threads
 
 _connect = socket.socket.connect
 

@@ -14,7 +14,7 @@ import pytest
 
 STAND_IN = Path(__file__).parent / "stand_in"
 
-_ON_STAND_INS = ("gradio_words", "panel", "send", "tab")
+_ON_STAND_INS = ("gradio_words", "panel", "send", "actions", "tab")
 """Modules of the extension that import Gradio or the host."""
 
 
@@ -34,7 +34,7 @@ def page_modules(host: Any, gradio: str = "3.41.2") -> Iterator[dict[str, Module
         gr = importlib.import_module("gradio")
         patch.setattr(gr, "__version__", gradio)
         modules = {name: importlib.import_module(f"ldznet_webui.{name}") for name in _ON_STAND_INS}
-        for name in ("panel", "tab"):
+        for name in ("panel", "actions"):
             patch.setattr(modules[name], "find_host", lambda: host)
         yield {**modules, "gradio": gr, "shared": importlib.import_module("modules.shared")}
         for name in [*ours, *(each for each in sys.modules if _is_stood_in_for(each))]:

@@ -30,9 +30,9 @@ def page(request: pytest.FixtureRequest, host: MiniatureHost) -> Iterator[dict[s
 
 
 @pytest.fixture
-def tab(page: dict[str, ModuleType]) -> Any:
-    """The tab's module, on Gradio 3 and on Gradio 4."""
-    return page["tab"]
+def actions(page: dict[str, ModuleType]) -> Any:
+    """What its buttons do, on Gradio 3 and on Gradio 4."""
+    return page["actions"]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def built(page: dict[str, ModuleType], *seen: str) -> dict[str, Any]:
 
 
 def found_in(page: dict[str, ModuleType], picture: Any, *settings: Any) -> tuple[Any, ...]:
-    outputs: tuple[Any, ...] = page["tab"]._find(picture, *(settings or SETTINGS))
+    outputs: tuple[Any, ...] = page["actions"].find(picture, *(settings or SETTINGS))
     return outputs
 
 
@@ -72,7 +72,7 @@ def test_masks_are_found_and_named(page: dict[str, ModuleType], car: Image.Image
 
 def test_an_empty_mask_cannot_be_sent(page: dict[str, ModuleType], car: Image.Image) -> None:
     found, *_ = found_in(page, car)
-    chosen = page["tab"]._choose(found, page["gradio"].SelectData(2))
+    chosen = page["actions"].choose(found, page["gradio"].SelectData(2))
     assert chosen[0].getbbox() is None
     assert not chosen[1]["interactive"]
 
@@ -81,21 +81,21 @@ def test_a_click_on_a_thumbnail_shows_its_mask(
     page: dict[str, ModuleType], car: Image.Image
 ) -> None:
     found, _, gallery, *_ = found_in(page, car)
-    mask, send = page["tab"]._choose(found, page["gradio"].SelectData(1))
+    mask, send = page["actions"].choose(found, page["gradio"].SelectData(1))
     assert mask is gallery[1][0]
     assert send["interactive"]
 
 
-def test_what_is_sent_is_the_picture_that_was_masked(tab: Any, car: Image.Image) -> None:
-    found = tab.Found(car, [])
+def test_what_is_sent_is_the_picture_that_was_masked(actions: Any, car: Image.Image) -> None:
+    found = actions.Found(car, [])
     chosen = Image.new("RGB", car.size, "white")
-    picture, mask = tab._package(found, chosen)
+    picture, mask = actions.package(found, chosen)
     assert picture is car
     assert mask.mode == "L"
 
 
 def test_without_a_mask_nothing_is_sent_but_a_word(page: dict[str, ModuleType]) -> None:
-    assert page["tab"]._package(None, None) is None
+    assert page["actions"].package(None, None) is None
     assert len(page["gradio"].TOASTS) == 1
 
 
@@ -138,7 +138,7 @@ def test_a_failure_of_ours_is_a_sentence_and_a_line_in_the_log(
     def fail(*_: object) -> None:
         raise RuntimeError("out of <memory>")
 
-    monkeypatch.setattr(page["tab"], "mask_picture", fail)
+    monkeypatch.setattr(page["actions"], "mask_picture", fail)
     report = found_in(page, car)[-1]
     assert "RuntimeError: out of &lt;memory&gt;" in report
     assert "Traceback" not in report
@@ -170,9 +170,9 @@ def test_a_gallery_that_was_not_seen_is_not_offered(page: dict[str, ModuleType])
     assert not made["ldznet_send_to_inpaint"].visible
 
 
-def test_an_empty_gallery_leaves_the_picture(page: dict[str, ModuleType], tab: Any) -> None:
-    assert tab._take(None) == page["gradio"].update()
-    assert tab._take(["a picture"]) == "a picture"
+def test_an_empty_gallery_leaves_the_picture(page: dict[str, ModuleType], actions: Any) -> None:
+    assert actions.take(None) == page["gradio"].update()
+    assert actions.take(["a picture"]) == "a picture"
     assert len(page["gradio"].TOASTS) == 1
 
 
@@ -190,11 +190,11 @@ def test_a_folder_is_masked_step_by_step(
     car.save(tmp_path / "car.png")
     (tmp_path / "broken.png").write_bytes(b"nothing")
     out = tmp_path / "masks"
-    steps = list(page["tab"]._mask_folder(f' "{tmp_path}" ', str(out), *SETTINGS))
+    steps = list(page["actions"].mask_folder(f' "{tmp_path}" ', str(out), *SETTINGS))
     assert len({id(step[0]) for step in steps}) == 1
     assert "1 of 2 pictures" in steps[1][2]
     assert steps[2][1].mode == "RGB"
-    assert "2 of 2 pictures are done" in steps[-1][2]
+    assert "1 of 2 pictures are masked" in steps[-1][2]
     assert "expected a picture" in steps[-1][2]
     assert (out / "car" / "mask-red-car.png").is_file()
 
@@ -204,13 +204,13 @@ def test_interrupt_ends_a_run_after_the_picture_that_is_under_way(
 ) -> None:
     for name in ("a", "b", "c"):
         car.save(tmp_path / f"{name}.png")
-    run = page["tab"]._mask_folder(str(tmp_path), str(tmp_path / "masks"), *SETTINGS)
+    run = page["actions"].mask_folder(str(tmp_path), str(tmp_path / "masks"), *SETTINGS)
     stop, *_ = next(run)
     next(run)
-    page["tab"]._interrupt(stop)
-    page["tab"]._interrupt(None)
+    page["actions"].interrupt(stop)
+    page["actions"].interrupt(None)
     rest = list(run)
-    assert "1 of 3 pictures" in rest[-1][2]
+    assert "1 of 3 pictures are masked" in rest[-1][2]
     assert not (tmp_path / "masks" / "b").exists()
     assert (tmp_path / "masks" / "report.json").is_file()
 
@@ -220,7 +220,7 @@ def test_folders_that_cannot_be_used_are_a_sentence(
     page: dict[str, ModuleType], tmp_path: Path, folder: str, out: str
 ) -> None:
     named = [str(tmp_path / each) if each.strip() else each for each in (folder, out)]
-    assert "expected a folder" in list(page["tab"]._mask_folder(*named, *SETTINGS))[-1][2]
+    assert "expected a folder" in list(page["actions"].mask_folder(*named, *SETTINGS))[-1][2]
 
 
 def test_a_host_without_a_model_says_so(
@@ -228,4 +228,4 @@ def test_a_host_without_a_model_says_so(
 ) -> None:
     monkeypatch.setattr(host, "loaded", None)
     assert "expected a checkpoint" in found_in(page, Image.new("RGB", (64, 64)))[-1]
-    assert "expected a checkpoint" in list(page["tab"]._mask_folder("a", "b", *SETTINGS))[-1][2]
+    assert "expected a checkpoint" in list(page["actions"].mask_folder("a", "b", *SETTINGS))[-1][2]
