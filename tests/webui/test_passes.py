@@ -42,7 +42,7 @@ class TestRowsByKind:
             (made(4, kinds=[1, 0]), 2, [2, 3]),
             (made(1, kinds=[0]), 1, [0]),  # at a guidance of 1 there is no negative prompt
             (made(1, kinds=[1]), 1, [None]),
-            (made(3, kinds=[1, 0, 0]), 1, [1]),  # AND
+            (made(3, kinds=[1, 0, 0]), 1, [2]),  # AND, its first prompt last
             (made(4, kinds=[1, 0]), 3, [None, None, None]),  # tiles, or somebody else's pass
             (made(2), 2, [None, None]),  # nothing is said
         ],
