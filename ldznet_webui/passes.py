@@ -47,7 +47,7 @@ def rows_by_kind(passed: Pass, pictures: int) -> Rows:
     """Rows of a host that says of each group of rows whether it is the prompts or not.
 
     A group has a row for each picture. Of prompts joined by AND the first speaks: it comes last, as
-    these hosts put groups into a pass in reverse (Forge: backend/sampling/sampling_function.py:182).
+    these hosts reverse the groups of a pass (Forge: backend/sampling/sampling_function.py:182).
     """
     kinds = list(passed.options.get("cond_or_uncond", ()))
     if _PROMPT not in kinds or passed.count != pictures * len(kinds):

@@ -37,8 +37,8 @@ class AttentionPool(nn.Module):
         self.heads = heads
         self.side = side
         self.by_count = by_count
-        table = torch.randn(channels, side * side + 1) * channels**-0.5
-        self.positional_embedding = nn.Parameter(table)  # column 0 is the mean token's
+        table = torch.empty(channels, side * side + 1)  # column 0 is the mean token's
+        self.positional_embedding = nn.Parameter(nn.init.normal_(table, std=channels**-0.5))
         self.qkv_proj = nn.Conv1d(channels, 3 * channels, 1)
         self.c_proj = nn.Conv1d(channels, channels, 1)
 
