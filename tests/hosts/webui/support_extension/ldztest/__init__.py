@@ -1,0 +1,1 @@
+"""What the tests of real WebUIs need inside the host's process; never shipped."""
