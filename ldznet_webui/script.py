@@ -28,6 +28,8 @@ from .listening import Listening, Missing
 from .masking import Painted, mask_painted, mask_picture
 from .settings import Settings
 
+_LOG = logging.getLogger(__name__)
+
 ATTRIBUTE = "_ldznet"
 """Of `p`, under which its generation hangs."""
 
@@ -181,7 +183,7 @@ class Follower:
                 _mask_what_is_given(p, host, settings)
             else:
                 host.backbone()  # says at once if its family is unknown
-        except LDZNetError as error:
+        except Exception as error:  # whatever it is, the picture comes first
             _complain(p, error)
             return
         generation = Generation(p, host, settings)
@@ -232,7 +234,7 @@ class Follower:
                 answer = mask_painted(host, painted, generation.settings)
                 _say(processed, f"masks of picture {number + 1}: {answer.summary()}")
                 self._hand_over(p, processed, answer, painted.picture, number, texts[number])
-        except LDZNetError as error:
+        except Exception as error:
             _complain(p, error, processed)
         finally:
             generation.end()
@@ -297,8 +299,13 @@ def _mask_what_is_given(p: Any, host: Host, settings: Settings) -> None:
 
 
 def _complain(p: Any, problem: object, processed: Any = None) -> None:
-    """Put a sentence where users of the page and of the API see it."""
-    logging.getLogger(__name__).warning("LD-ZNet: %s", problem)
+    """Put a sentence where users of the page and of the API see it; faults of ours are logged."""
+    if isinstance(problem, Exception) and not isinstance(problem, LDZNetError):
+        _LOG.error("LD-ZNet failed", exc_info=problem)
+        first_line = next(iter(str(problem).splitlines()), "")
+        problem = f"it failed ({type(problem).__name__}: {first_line}); the log says where"
+    else:
+        _LOG.warning("LD-ZNet: %s", problem)
     p.extra_generation_params[ERROR_KEY] = str(problem)
     if processed is None:
         p.comment(f"LD-ZNet: {problem}")

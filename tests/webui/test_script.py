@@ -208,6 +208,14 @@ class TestTrouble:
         assert len(done.images) == 1
         assert "expected a checkpoint" in p.comments[0]
 
+    def test_of_our_own_making_is_a_sentence_too(self, studio: Studio) -> None:
+        studio.host.loaded = RuntimeError("out of memory\nwith a long tail")
+        p = Processing()
+        assert len(studio.run(p, phrases="owl").images) == 1
+        assert p.comments == [
+            "LD-ZNet: it failed (RuntimeError: out of memory); the log says where"
+        ]
+
     def test_nothing_happens_unless_masks_are_asked_for(self, studio: Studio) -> None:
         p = Processing()
         done = studio.run(p, enabled=False, phrases="owl")
