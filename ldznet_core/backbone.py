@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .capture import Features
+from .taps import TapsOf, find_taps
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -60,6 +61,28 @@ class Backbone(Protocol):
             t: The timestep, 0 to 999.
             generator: Source of the noise; None means a fixed seed.
         """
+
+
+@runtime_checkable
+class AttentiveBackbone(Backbone, Protocol):
+    """A backbone whose attention can be read, for masks without a trained head."""
+
+    @property
+    def unet(self) -> nn.Module:
+        """The UNet whose passes `probe` makes."""
+
+    def count_tokens(self, phrases: Sequence[str]) -> list[int]:
+        """How many tokens each phrase has, the start and the end token included."""
+
+    def probe(
+        self,
+        latents: Tensor,
+        phrases: Sequence[str],
+        t: float = 400.0,
+        generator: torch.Generator | None = None,
+        taps_of: TapsOf = find_taps,
+    ) -> Features:
+        """As of any backbone, but features are taken where `taps_of` finds them."""
 
 
 class Posterior(NamedTuple):

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from torch import Tensor, nn
 
@@ -27,8 +27,8 @@ BEST_TIMESTEP = 400.0
 class Features:
     """What the taps gave in one pass of a UNet."""
 
-    blocks: Mapping[int, Tensor]
-    """Feature maps ``(B, C, h, w)`` by block number."""
+    blocks: Mapping[Any, Tensor]
+    """Feature maps ``(B, C, h, w)`` by block number; or what else was tapped, by its key."""
     timestep: float
     """Where on the noise schedule the pass was, 0 to 999."""
     source: Source
@@ -55,17 +55,17 @@ def why_none(timesteps: Sequence[float]) -> str:
     )
 
 
-class Capture(Mapping[int, Tensor]):
-    """The feature maps ``(B, C, h, w)`` of one pass by block number, filled as the UNet runs."""
+class Capture(Mapping[Any, Tensor]):
+    """What the taps gave in one pass, by block number or key, filled as the UNet runs."""
 
     def __init__(self, taps: Taps) -> None:
         self._taps = taps
-        self._blocks: dict[int, Tensor] = {}
-        self._passes: Counter[int] = Counter()
+        self._blocks: dict[Any, Tensor] = {}
+        self._passes: Counter[Any] = Counter()
 
     @property
-    def blocks(self) -> Mapping[int, Tensor]:
-        """The feature maps taken so far, of the first pass: copies, cut off from autograd."""
+    def blocks(self) -> Mapping[Any, Tensor]:
+        """What was taken so far, of the first pass: copies, cut off from autograd."""
         return dict(self._blocks)
 
     def features(self, timestep: float, source: Source, rows: slice | None = None) -> Features:
@@ -105,22 +105,22 @@ class Capture(Mapping[int, Tensor]):
                     "open a `with` block for each pass"
                 )
             if block not in self._blocks:
+                wanted = "a feature map (B, C, h, w)" if tap.axes == 4 else "tokens (B, N, C)"
                 raise CaptureError(
-                    f"expected a feature map (B, C, h, w) from {place}, got something else: "
-                    "use a UNet of SD 1.x"
+                    f"expected {wanted} from {place}, got something else: use a UNet of SD 1.x"
                 )
 
-    def record(self, block: int, output: object) -> None:
+    def record(self, block: Any, output: object) -> None:
         """Keep a copy of what a tap gave, if this is its first pass."""
         self._passes[block] += 1
-        feature_map = _feature_map(output)
+        feature_map = _tensor(output, self._taps[block].axes)
         if self._passes[block] == 1 and feature_map is not None:
             self._blocks[block] = feature_map.detach().clone()
 
-    def __getitem__(self, block: int) -> Tensor:
+    def __getitem__(self, block: Any) -> Tensor:
         return self._blocks[block]
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[Any]:
         return iter(self._blocks)
 
     def __len__(self) -> int:
@@ -149,10 +149,11 @@ def capturing(unet: nn.Module, taps: Taps, *, stop_after_last: bool = False) -> 
     """
     _check_owner(unet, taps)
     capture = Capture(taps)
+    last = list(taps)[-1] if taps else None
     with ExitStack() as hooks:
         try:
             for block, tap in taps.items():
-                hook = _hook(capture, block, ends_pass=stop_after_last and block == max(taps))
+                hook = _hook(capture, block, ends_pass=stop_after_last and block == last)
                 hooks.callback(tap.module.register_forward_hook(hook).remove)
             yield capture
         except _PassEnded as ended:
@@ -169,7 +170,7 @@ class _PassEnded(BaseException):
 
 
 def _hook(
-    capture: Capture, block: int, *, ends_pass: bool
+    capture: Capture, block: Any, *, ends_pass: bool
 ) -> Callable[[nn.Module, tuple[object, ...], object], None]:
     def record(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
         capture.record(block, output)
@@ -179,12 +180,12 @@ def _hook(
     return record
 
 
-def _feature_map(output: object) -> Tensor | None:
-    """The feature map in what a spatial transformer gave: diffusers may wrap it."""
+def _tensor(output: object, axes: int) -> Tensor | None:
+    """What a tap gave as a tensor of so many axes: diffusers may wrap it."""
     if isinstance(output, tuple) and output:
         output = output[0]
     output = getattr(output, "sample", output)
-    return output if isinstance(output, Tensor) and output.ndim == 4 else None
+    return output if isinstance(output, Tensor) and output.ndim == axes else None
 
 
 def _check_owner(unet: nn.Module, taps: Taps) -> None:

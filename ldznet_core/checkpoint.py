@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 
@@ -15,6 +15,7 @@ from .errors import CheckpointError
 from .head import HeadConfig, LDZNetHead
 from .shards import files_of
 from .stored import check_fit, list_weights, read_tensors
+from .training_free import TRAINING_FREE, TrainingFree
 from .unet import UNetConfig
 from .weights import SHARD_BYTES, read_metadata, write_weights
 
@@ -67,22 +68,34 @@ def save_head(
     return write_weights(state, path, metadata, max_shard_bytes)
 
 
+@overload  # a name of its own among all strings
+def load_head(source: Literal["training-free"]) -> TrainingFree: ...  # type: ignore[overload-overlap]
+@overload
 def load_head(
     source: str | os.PathLike[str],
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
-) -> LDZNetHead:
+) -> LDZNetHead: ...
+def load_head(
+    source: str | os.PathLike[str],
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+) -> LDZNetHead | TrainingFree:
     """A head ready for use, in eval mode; on the way to it no second copy is held.
 
     Args:
-        source: The name of a built-in head ("miniature"), or a file as in `read_weights`.
+        source: The name of a built-in head ("miniature"), a file as in `read_weights`, or
+            "training-free" for none: the model's own attention is read instead.
         device: Where it is put.
         dtype: What it computes in; None means float32, whatever the file stores.
 
     Raises:
         CheckpointError: The files are missing or damaged, or do not fit their configuration.
     """
+    if source == TRAINING_FREE:
+        return TrainingFree()
     with torch.device("meta"):  # no random numbers are drawn for weights that are replaced
         head = LDZNetHead(read_config(source))
     path = _locate(source)

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from .backbone import Backbone, Posterior
+from .backbone import AttentiveBackbone, Backbone, Posterior
 from .capture import Features
+from .errors import InputError, UnsupportedModelError
 from .phrases import fill_template
 from .procedure import OFFICIAL_TEMPLATES, OFFICIAL_TIMESTEPS, Procedure
 from .segmentation import Request
+from .training_free import Attention, TrainingFreeHead, attend
 
 if TYPE_CHECKING:
-    from .head import HeadConfig
+    from .head import Head, HeadSettings
 
-BlockFeatures: TypeAlias = Features | Mapping[int, Tensor]
+BlockFeatures: TypeAlias = Features | Mapping[Any, Tensor]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +47,7 @@ class Seen:
     """``(1, C, h, w)``, clean."""
     context: Tensor
     """``(rows, T, D)`` text features."""
-    features: BlockFeatures | None
+    features: BlockFeatures | Attention | None
     """Of the rows, or one for all; None for a head without taps."""
 
 
@@ -64,7 +66,7 @@ class Probed:
 
 def plan_looks(
     procedure: Procedure,
-    config: HeadConfig,
+    config: HeadSettings,
     request: Request,
     latents: Posterior | Tensor,
     phrases_per_pass: int,
@@ -85,7 +87,8 @@ def plan_looks(
         return
     mode = latents.mode if isinstance(latents, Posterior) else latents
     template = config.template if procedure.template is None else procedure.template
-    timesteps = procedure.timesteps if procedure.timesteps and config.taps else (config.timestep,)
+    has_choice = procedure.timesteps and config.reads != "nothing"
+    timesteps = procedure.timesteps if has_choice else (config.timestep,)
     for start in range(0, len(request.asked), phrases_per_pass):
         rows = slice(start, start + phrases_per_pass)
         texts = fill_template(template, request.asked[rows])
@@ -93,30 +96,67 @@ def plan_looks(
             yield Look(rows, texts, mode, timestep, procedure.generator())
 
 
-def make_pass(backbone: Backbone, look: Look, *, reads_features: bool) -> Seen:
-    """Encode the texts of a look, and probe the backbone if the head reads features."""
+def make_pass(backbone: Backbone, head: Head, look: Look) -> Seen:
+    """Encode the texts of a look, and probe the backbone for what the head reads.
+
+    Attention is read under no text at all: words are thought of afterwards.
+    """
     context = backbone.encode_text(look.texts)
-    features = None
-    if reads_features:
-        features = backbone.probe(
-            look.latents, look.texts, t=look.timestep, generator=look.generator
+    seen = Seen(look.rows, look.latents, context, None)
+    if head.config.reads == "nothing":
+        return seen
+    if isinstance(head, TrainingFreeHead):
+        heard = _attentive(backbone).probe(
+            look.latents, [""], t=look.timestep, generator=look.generator, taps_of=head.taps_of
         )
-    return Seen(look.rows, look.latents, context, features)
+        return attended(backbone, head, look.texts, replace(seen, features=heard))
+    features = backbone.probe(look.latents, look.texts, t=look.timestep, generator=look.generator)
+    return replace(seen, features=features)
+
+
+def attended(backbone: Backbone, head: TrainingFreeHead, texts: Sequence[str], seen: Seen) -> Seen:
+    """What a head without weights reads of a pass: its attention for these texts.
+
+    Raises:
+        UnsupportedModelError: The backbone does not show its attention.
+        InputError: What was captured is not its attention.
+    """
+    attentive = _attentive(backbone)
+    if not isinstance(seen.features, Features):
+        raise InputError(
+            "expected attention captured as `Features`, got something else: capture it with "
+            "head.taps_of, or make a probe"
+        )
+    counts = attentive.count_tokens(texts)
+    layers = head.config.layers
+    attention = attend(seen.features, attentive.unet, layers, seen.context, counts)
+    return replace(seen, features=attention)
+
+
+def _attentive(backbone: Backbone) -> AttentiveBackbone:
+    if not isinstance(backbone, AttentiveBackbone):
+        raise UnsupportedModelError(
+            f"expected a model whose attention can be read, got {backbone.family!r}: choose a "
+            "trained head"
+        )
+    return backbone
 
 
 def given_passes(
     backbone: Backbone,
+    head: Head,
     template: str,
     request: Request,
     latents: Tensor,
     features: BlockFeatures | None,
-    blocks: Mapping[int, Tensor],
+    blocks: Mapping[Any, Tensor],
     phrases_per_pass: int,
 ) -> Iterator[Seen]:
     """Passes over features that are there already.
 
     Args:
         backbone: Encodes the phrases.
+        head: Reads them.
         template: What they are put into.
         request: What is asked.
         latents: ``(1, C, h, w)``, clean.
@@ -126,7 +166,12 @@ def given_passes(
     """
     for start in range(0, len(request.asked), phrases_per_pass):
         rows = slice(start, start + phrases_per_pass)
-        context = backbone.encode_text(fill_template(template, request.asked[rows]))
+        texts = fill_template(template, request.asked[rows])
+        context = backbone.encode_text(texts)
+        if isinstance(head, TrainingFreeHead):
+            seen = Seen(rows, latents, context, features)
+            yield attended(backbone, head, texts, seen)
+            continue
         of_rows = {n: each[rows] if len(each) > 1 else each for n, each in blocks.items()}
         if isinstance(features, Features) and blocks:
             yield Seen(rows, latents, context, replace(features, blocks=of_rows))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from .capture import Features, capturing
 from .frames import pad_to_multiple
 from .noise import NoiseSchedule
-from .taps import BLOCKS, find_taps
+from .taps import TapsOf, find_taps
 
 
 @torch.no_grad()
@@ -22,7 +20,7 @@ def probe_features(
     *,
     t: float = 400.0,
     generator: torch.Generator | None = None,
-    blocks: Sequence[int] = BLOCKS,
+    taps_of: TapsOf = find_taps,
 ) -> Features:
     """Features in the frame of the padded latents (`frames.pad_to_multiple`), a row per phrase.
 
@@ -36,12 +34,12 @@ def probe_features(
         schedule: Of the noise that the UNet was trained on.
         t: The timestep, a whole number from 0 to 999.
         generator: Source of the noise; None means a fixed seed.
-        blocks: Where features are taken.
+        taps_of: Finds where features are taken.
     """
     padded = pad_to_multiple(latents)
     noisy = schedule.add_noise(padded, probe_noise(padded, generator), t)
     phrases = len(context)
-    with capturing(unet, find_taps(unet, blocks), stop_after_last=True) as capture:
+    with capturing(unet, taps_of(unet), stop_after_last=True) as capture:
         unet(noisy.expand(phrases, -1, -1, -1), noisy.new_full((phrases,), t), context)
     return capture.features(t, "probe")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +14,13 @@ from .backbone import Backbone, Posterior, SamplingBackbone
 from .capture import Features
 from .errors import InputError, UnsupportedModelError
 from .frames import STRIDE
-from .head import Head
+from .head import Head, HeadConfig
 from .looks import BlockFeatures, Probed, Seen, given_passes, make_pass, plan_looks
 from .pictures import pad_picture, size_of, to_picture
 from .preprocessing import working_picture
 from .procedure import Procedure
 from .segmentation import Request, Segmentation, read_logits
+from .training_free import Attention, TrainingFree
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,7 +36,7 @@ class Segmenter:
     def __init__(
         self,
         backbone: Backbone,
-        head: Head,
+        head: Head | TrainingFree,
         *,
         phrases_per_pass: int = 16,
         on_pass: Callable[[], None] | None = None,
@@ -45,7 +46,7 @@ class Segmenter:
 
         Args:
             backbone: Encodes pictures and phrases, and takes features from its UNet.
-            head: Trained for the backbone's family.
+            head: Trained for the backbone's family; or none, which fits the families it knows.
             phrases_per_pass: How many phrases go through the networks at once.
             on_pass: Told of each such pass when it is done.
             procedure: How pictures are looked at; None is the default one, without chance.
@@ -54,6 +55,8 @@ class Segmenter:
             UnsupportedModelError: The head is for another family, or for another kind of VAE; or
                 the procedure samples from a VAE that this backbone does not let be sampled.
         """
+        if isinstance(head, TrainingFree):
+            head = head.for_family(backbone.family)
         if head.config.family != backbone.family:
             raise UnsupportedModelError(
                 f"expected a head for {backbone.family!r}, got one for {head.config.family!r}: "
@@ -131,7 +134,7 @@ class Segmenter:
                 logits = self.head(each.latents, each.context, each.features)[:, 0].float()
                 _check_finite(logits, "logits of the head (load it with dtype=torch.float32)")
                 by_rows.setdefault(each.rows.start, []).append(logits)
-                if isinstance(each.features, Features):
+                if isinstance(each.features, Features | Attention):
                     origins.add((each.features.source, each.features.timestep))
                 if self.on_pass:
                     self.on_pass()
@@ -203,7 +206,14 @@ class Segmenter:
         frame = (STRIDE * latents.shape[-2], STRIDE * latents.shape[-1])
         template = self.procedure.template or self.head.config.template
         seen = given_passes(
-            self.backbone, template, request, latents, features, blocks, self.phrases_per_pass
+            self.backbone,
+            self.head,
+            template,
+            request,
+            latents,
+            features,
+            blocks,
+            self.phrases_per_pass,
         )
         return self.segment_probed(Probed(request, seen, frame, _checked_size(size) or frame))
 
@@ -247,7 +257,7 @@ class Segmenter:
     ) -> Iterator[Seen]:
         config, per_pass = self.head.config, self.phrases_per_pass
         for look in plan_looks(self.procedure, config, request, latents, per_pass, picture):
-            yield make_pass(self.backbone, look, reads_features=bool(config.taps))
+            yield make_pass(self.backbone, self.head, look)
 
     def _encoded(self, picture: Image) -> Posterior | Tensor:
         if self.procedure.has_official_randomness and isinstance(self.backbone, SamplingBackbone):
@@ -262,7 +272,7 @@ class Segmenter:
         return Request.checked(phrases, negatives, threshold)
 
     def _check_latents(self, latents: Tensor) -> None:
-        channels = self.head.config.unet.in_channels
+        channels = self.head.config.in_channels
         if latents.ndim != 4 or len(latents) != 1 or latents.shape[1] != channels:
             raise InputError(
                 f"expected the latents of one picture, (1, {channels}, h, w), got "
@@ -271,10 +281,12 @@ class Segmenter:
             )
         _check_finite(latents, "latents")
 
-    def _checked_features(self, features: BlockFeatures | None, rows: int) -> dict[int, Tensor]:
+    def _checked_features(self, features: BlockFeatures | None, rows: int) -> dict[Any, Tensor]:
         """The features that the head reads; what is missing or misshapen is the head's to say."""
         given = features.blocks if isinstance(features, Features) else features or {}
-        read = {block: given[block] for block in self.head.config.taps if block in given}
+        if isinstance(self.head.config, HeadConfig):
+            given = {block: given[block] for block in self.head.config.taps if block in given}
+        read = dict(given)
         for block, feature in read.items():
             if len(feature) not in (1, rows):
                 raise InputError(

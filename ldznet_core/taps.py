@@ -6,8 +6,8 @@ right after the transformer, before any up- or downsampling (arXiv 2303.12343, s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 from torch import nn
 
@@ -26,10 +26,15 @@ class Tap(NamedTuple):
     name: str
     """Its dotted name, such as ``middle_block.1``."""
     module: nn.Module
+    axes: int = 4
+    """Of what it gives: 4 of a feature map ``(B, C, h, w)``, 3 of tokens ``(B, N, C)``."""
 
 
-Taps: TypeAlias = Mapping[int, Tap]
-"""Taps by block number, in the order in which a pass reaches them."""
+Taps: TypeAlias = Mapping[Any, Tap]
+"""Taps by block number, or what else tells them apart, in the order of a pass."""
+
+TapsOf: TypeAlias = Callable[[nn.Module], Taps]
+"""Finds the taps of a UNet."""
 
 
 def find_taps(unet: nn.Module, blocks: Sequence[int] = BLOCKS) -> Taps:
@@ -46,7 +51,7 @@ def find_taps(unet: nn.Module, blocks: Sequence[int] = BLOCKS) -> Taps:
         UnsupportedModelError: It is no UNet with the layout of SD 1.x.
         InputError: A block number is not from 1 to 16, or none is given.
     """
-    transformers = _spatial_transformers(unet)
+    transformers = find_transformers(unet)
     if not blocks or not all(1 <= block <= len(transformers) for block in blocks):
         raise InputError(
             f"expected block numbers from 1 to {len(transformers)}, got {list(blocks)}: "
@@ -55,7 +60,18 @@ def find_taps(unet: nn.Module, blocks: Sequence[int] = BLOCKS) -> Taps:
     return {block: transformers[block - 1] for block in sorted(set(blocks))}
 
 
-def _spatial_transformers(unet: nn.Module) -> list[Tap]:
+def find_transformers(
+    unet: nn.Module, layouts: Sequence[tuple[int, int, int]] = (_LAYOUT,)
+) -> list[Tap]:
+    """Every spatial transformer of a UNet, in the order of a pass.
+
+    Args:
+        unet: Of LDM layout, or of diffusers.
+        layouts: How many it may have going down, in the middle and coming up.
+
+    Raises:
+        UnsupportedModelError: It has others, or none.
+    """
     if _has(unet, "input_blocks", "middle_block", "output_blocks"):
         down = _numbered(unet, "input_blocks")
         middle = [("middle_block", unet.get_submodule("middle_block"))]
@@ -70,7 +86,7 @@ def _spatial_transformers(unet: nn.Module) -> list[Tap]:
     if any(_spans_frames(tap.module) for taps in parts for tap in taps):
         raise _unsupported(f"{type(unet).__name__} for video")
     counts = tuple(len(taps) for taps in parts)
-    if counts != _LAYOUT:
+    if counts not in layouts:
         likeness = ", as in SDXL" if counts == (4, 1, 6) else ""
         raise _unsupported(f"{type(unet).__name__} with {' + '.join(map(str, counts))}{likeness}")
     return [tap for taps in parts for tap in taps]

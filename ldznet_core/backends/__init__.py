@@ -10,10 +10,12 @@ import torch
 
 from ..errors import CheckpointError, InputError
 from ..shards import files_of
+from ..training_free import TRAINING_FREE
 
 if TYPE_CHECKING:
     from ..backbone import Backbone
     from ..head import Head
+    from ..training_free import TrainingFree
     from .turns import Turns
 
 __all__ = ["MINIATURE", "Pair", "load_backbone", "load_pair"]
@@ -28,7 +30,7 @@ class Pair(NamedTuple):
     """A backbone and a head, whether or not their weights are in memory yet."""
 
     backbone: Backbone
-    head: Head
+    head: Head | TrainingFree
     takes_turns: bool
     """Whether the UNet leaves memory when the head comes, and the other way round."""
 
@@ -89,6 +91,9 @@ def load_pair(
     from .turns import OnUse, Turns
 
     where = _device(device)
+    if head == TRAINING_FREE:  # it reads beyond the taps, and weighs nothing
+        backbone = _load_backbone(model, where, dtype, whole_unet=True)
+        return Pair(backbone, load_head("training-free"), takes_turns=False)
     config = read_config(head)
     turns = Turns() if where.type == "cpu" and not _is_miniature(model) else None
     backbone = _load_backbone(model, where, dtype, whole_unet=False, turns=turns)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..capture import Features
 from ..head import Head, HeadConfig
+from ..taps import Taps, find_taps
 
 
 class HeadOnUse:
@@ -18,11 +19,10 @@ class HeadOnUse:
         self.config = config
         self._head = head
 
-    def __call__(
-        self,
-        latents: Tensor,
-        context: Tensor,
-        features: Features | Mapping[int, Tensor] | None = None,
-    ) -> Tensor:
+    def taps_of(self, unet: nn.Module) -> Taps:
+        """Where in a UNet it wants to listen; it need not be in memory for that."""
+        return find_taps(unet, self.config.taps)
+
+    def __call__(self, latents: Tensor, context: Tensor, features: Any = None) -> Tensor:
         """Logits ``(P, 1, 8h, 8w)``; the arguments as in `Head`."""
         return self._head()(latents, context, features)

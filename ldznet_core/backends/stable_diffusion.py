@@ -20,7 +20,8 @@ from ..frames import STRIDE
 from ..noise import NoiseSchedule
 from ..pictures import to_picture
 from ..probe import probe_features
-from ..tokenizer import tokenize
+from ..taps import TapsOf, find_taps
+from ..tokenizer import count_tokens, tokenize
 from ..unet import UNet
 from .turns import OnUse
 
@@ -105,14 +106,25 @@ class StableDiffusionBackbone:
         phrases: Sequence[str],
         t: float = BEST_TIMESTEP,
         generator: torch.Generator | None = None,
+        taps_of: TapsOf = find_taps,
     ) -> Features:
         """Features of clean latents ``(1, 4, h, w)`` under noise, a row for each phrase."""
         context = self.encode_text(phrases)
         unet = self._unet()
         weight = next(unet.parameters())
         return probe_features(
-            unet, latents.to(weight), context.to(weight), self.schedule, t=t, generator=generator
+            unet,
+            latents.to(weight),
+            context.to(weight),
+            self.schedule,
+            t=t,
+            generator=generator,
+            taps_of=taps_of,
         )
+
+    def count_tokens(self, phrases: Sequence[str]) -> list[int]:
+        """How many tokens each phrase has, the start and the end token included."""
+        return count_tokens(phrases)
 
     def _encode_phrase(self, phrase: str) -> Tensor:
         tokens = tokenize([phrase]).to(self.device)

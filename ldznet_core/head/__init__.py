@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Head
+from .base import Head, HeadSettings
 from .config import BlockSize, HeadConfig, activation_bytes, block_sizes
 from .layers import AttentionPool, FeatureBlock, FeatureTransformer, mask_decoder
 from .ldznet import LDZNetHead
@@ -14,6 +14,7 @@ __all__ = [
     "FeatureTransformer",
     "Head",
     "HeadConfig",
+    "HeadSettings",
     "LDZNetHead",
     "activation_bytes",
     "block_sizes",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from ..errors import InputError
 from ..frames import STRIDE, padded_side
 from ..taps import BLOCKS
 from ..unet import UNetConfig
+
+Reads: TypeAlias = Literal["nothing", "features", "attention"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,16 @@ class HeadConfig:
         _require(how in ("shape", "count"), "positional tables by shape or count", repr(how))
         for threshold in (self.mask_threshold, self.presence_threshold):
             _require(0 < threshold < 1, "thresholds between 0 and 1", str(threshold))
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the latents that it reads."""
+        return self.unet.in_channels
+
+    @property
+    def reads(self) -> Reads:
+        """What it wants to know of a pass of the LDM, besides the latents."""
+        return "features" if self.taps else "nothing"
 
     @property
     def pool_sides(self) -> dict[int, int]:

@@ -38,7 +38,9 @@ class AttentionPool(nn.Module):
         self.side = side
         self.by_count = by_count
         table = torch.empty(channels, side * side + 1)  # column 0 is the mean token's
-        self.positional_embedding = nn.Parameter(nn.init.normal_(table, std=channels**-0.5))
+        if not table.is_meta:  # there it would draw in vain, and import PyTorch's compiler
+            nn.init.normal_(table, std=channels**-0.5)
+        self.positional_embedding = nn.Parameter(table)
         self.qkv_proj = nn.Conv1d(channels, 3 * channels, 1)
         self.c_proj = nn.Conv1d(channels, channels, 1)
 

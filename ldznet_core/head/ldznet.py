@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..capture import Features
 from ..errors import CheckpointError, InputError
 from ..frames import STRIDE, pad_to, pad_to_multiple
+from ..taps import Taps, find_taps
 from ..unet import SpatialTransformer, UNet, UNetConfig
 from .config import HeadConfig, block_sizes
 from .layers import AttentionPool, FeatureTransformer, mask_decoder
@@ -75,6 +76,10 @@ class LDZNetHead(nn.Module):
             state[name] = given
         head.load_state_dict(state)
         return head
+
+    def taps_of(self, unet: nn.Module) -> Taps:
+        """Where in a UNet it wants to listen."""
+        return find_taps(unet, self.config.taps)
 
     def forward(
         self,

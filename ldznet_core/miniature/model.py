@@ -18,6 +18,8 @@ from ..frames import STRIDE
 from ..noise import NoiseSchedule
 from ..pictures import size_of, to_picture
 from ..probe import probe_features
+from ..taps import TapsOf, find_taps
+from ..tokenizer import count_tokens
 from ..unet import UNet
 from .networks import load_unet
 from .parts import WEIGHTS
@@ -118,12 +120,23 @@ class Miniature:
         phrases: Sequence[str],
         t: float = BEST_TIMESTEP,
         generator: torch.Generator | None = None,
+        taps_of: TapsOf = find_taps,
     ) -> Features:
         """Features of clean latents ``(1, 4, h, w)`` under noise, a row per phrase."""
         context = self.encode_text(phrases)
         return probe_features(
-            self.unet, latents.to(self.device), context, self.schedule, t=t, generator=generator
+            self.unet,
+            latents.to(self.device),
+            context,
+            self.schedule,
+            t=t,
+            generator=generator,
+            taps_of=taps_of,
         )
+
+    def count_tokens(self, phrases: Sequence[str]) -> list[int]:
+        """How many tokens each phrase has, the start and the end token included."""
+        return count_tokens(phrases)
 
     @torch.inference_mode()
     def generate(

@@ -12,7 +12,7 @@ from transformers import CLIPTokenizer
 
 from ..phrases import TOKEN_LIMIT, check_token_count
 
-__all__ = ["VOCABULARY_SIZE", "tokenize", "tokenizer"]
+__all__ = ["VOCABULARY_SIZE", "count_tokens", "tokenize", "tokenizer"]
 
 VOCABULARY_SIZE = 49408
 _END = 49407
@@ -32,6 +32,11 @@ def tokenize(texts: Sequence[str]) -> Tensor:
     """
     ids = [_tokenize_one(text) for text in texts]
     return torch.tensor(ids, dtype=torch.long).reshape(len(ids), TOKEN_LIMIT)
+
+
+def count_tokens(texts: Sequence[str]) -> list[int]:
+    """How many tokens each text has, the start and the end token included."""
+    return [len(tokenizer()(text)["input_ids"]) for text in texts]
 
 
 def _tokenize_one(text: str) -> list[int]:

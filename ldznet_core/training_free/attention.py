@@ -1,0 +1,108 @@
+"""What was read of a pass, with the keys of phrases that may be thought of long after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..capture import Features, Source
+from ..errors import InputError
+from .layers import Layers
+from .places import Place, attention_of
+
+
+class Link(NamedTuple):
+    """Self-attention of a block: what each position asks of the others, and what it answers."""
+
+    queries: Tensor
+    """``(heads, N, d)``."""
+    keys: Tensor
+    """``(heads, N, d)``."""
+
+
+class Words(NamedTuple):
+    """What each position of a block asks of the text, and what the phrases answer."""
+
+    queries: Tensor
+    """``(heads, N, d)``."""
+    keys: Tensor
+    """``(P, heads, T, d)``, the start token's first."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Attention:
+    """The attention of one picture for some phrases, in float32."""
+
+    words: Mapping[int, Words]
+    """By block."""
+    links: Mapping[int, Link]
+    """By block."""
+    counts: tuple[int, ...]
+    """How many tokens each phrase has, the start and the end token not counted."""
+    timestep: float
+    """Where on the noise schedule it was read, 0 to 999."""
+    source: Source
+
+
+@torch.inference_mode()
+def attend(
+    features: Features,
+    unet: nn.Module,
+    layers: Layers,
+    context: Tensor,
+    counts: Sequence[int],
+) -> Attention:
+    """Join what was captured of a picture with the keys of phrases.
+
+    No attention is computed here, and no pass is made: keys are a linear layer of the text.
+
+    Args:
+        features: One row of every place of `find_places`.
+        unet: Which gave them, or another of its family with the same layers.
+        layers: Of its family.
+        context: ``(P, T, D)`` text features of the phrases.
+        counts: Tokens of each phrase, the start and the end token included.
+
+    Raises:
+        InputError: A place is missing, or not of one picture.
+    """
+    words, links = {}, {}
+    for block in layers.links:
+        queries, keys = (
+            _read(features, unet, layers, Place(block, part))
+            for part in ("links.query", "links.key")
+        )
+        links[block] = Link(queries, keys)
+    for block in layers.words:
+        place = Place(block, "words.query")
+        attention: Any = attention_of(unet, place, layers)
+        weight = attention.to_k.weight
+        keys = attention.to_k(context.to(weight.device, weight.dtype))
+        words[block] = Words(
+            _read(features, unet, layers, place),
+            torch.stack([_split(each, attention.heads) for each in keys]).cpu(),
+        )
+    words_only = tuple(count - 2 for count in counts)
+    return Attention(words, links, words_only, features.timestep, features.source)
+
+
+def _read(features: Features, unet: nn.Module, layers: Layers, place: Place) -> Tensor:
+    """What a place gave, ``(heads, N, d)`` in float32 on the CPU."""
+    given = features.blocks.get(place)
+    if given is None or len(given) != 1:
+        got = "none" if given is None else f"{len(given)} rows"
+        raise InputError(
+            f"expected one row of {place.part} in block {place.block}, got {got}: capture the "
+            "places of this family, of one picture"
+        )
+    attention: Any = attention_of(unet, place, layers)
+    return _split(given[0], attention.heads).cpu()
+
+
+def _split(tokens: Tensor, heads: int) -> Tensor:
+    """``(N, C)`` as ``(heads, N, C / heads)`` in float32."""
+    return tokens.float().reshape(len(tokens), heads, -1).transpose(0, 1)

@@ -1,0 +1,136 @@
+"""Attention read as logits, by rules instead of weights; to the segmenter a head like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..capture import Features
+from ..errors import InputError
+from ..frames import STRIDE, padded_side
+from ..head.config import Reads
+from ..taps import Taps
+from .attention import Attention
+from .layers import Layers, layers_of
+from .links import link_matrix, pooled, walk
+from .places import find_places
+from .words import grid_of, on_grid, score_words
+
+TRAINING_FREE = "training-free"
+"""The name under which it is chosen among the heads."""
+
+_SHARPNESS = 12.0
+"""Logits between the lowest and the highest score of a picture."""
+
+_PRESENCE_SHARPNESS = 20.0
+"""Logits for each unit of the highest score above or below what counts as there."""
+
+_MULTIPLE = 8  # to which UNets' latents are padded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingFreeConfig:
+    """What the segmenter asks of any head, answered by a family's layers."""
+
+    family: str
+    layers: Layers
+    kind: str = field(default=TRAINING_FREE, init=False)
+    template: str = "{}"
+    mask_threshold: float = 0.5
+    presence_threshold: float = 0.5
+    in_channels: int = 4
+    reads: Reads = field(default="attention", init=False)
+
+    @property
+    def image_side(self) -> int:
+        """Side in pixels of the square pictures that the family was trained on."""
+        return self.layers.image_side
+
+    @property
+    def timestep(self) -> float:
+        """Where on the noise schedule a probe looks, 0 to 999."""
+        return self.layers.timestep
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFree:
+    """No head, chosen as one; it becomes one once the family is known."""
+
+    def for_family(self, family: str) -> TrainingFreeHead:
+        """The rules of a family.
+
+        Raises:
+            UnsupportedModelError: Its attention cannot be read yet.
+        """
+        return TrainingFreeHead(TrainingFreeConfig(family=family, layers=layers_of(family)))
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFreeHead:
+    """Rules from attention to logits."""
+
+    config: TrainingFreeConfig
+
+    def taps_of(self, unet: nn.Module) -> Taps:
+        """Where a UNet's attention is to be captured."""
+        return find_places(unet, self.config.layers)
+
+    def __call__(
+        self,
+        latents: Tensor,
+        context: Tensor,
+        features: Attention | Features | Mapping[int, Tensor] | None = None,
+    ) -> Tensor:
+        """Logits ``(P, 1, 8h, 8w)``; above 0 the thing is likelier than not.
+
+        A mask ends between the lowest and the highest score of its picture; and no logit is above
+        how surely the thing is there at all, which the highest score tells as it stands.
+
+        Args:
+            latents: ``(1, C, h, w)``; only their size counts.
+            context: ``(P, T, D)``; unread, for the attention holds its keys.
+            features: From `attend`.
+
+        Raises:
+            InputError: The features are no attention, or of other latents.
+        """
+        if not isinstance(features, Attention):
+            raise InputError(
+                f"expected attention captured for masks without a head, got "
+                f"{type(features).__name__}: capture the places of this head, or make a probe"
+            )
+        height, width = latents.shape[-2:]
+        padded = (padded_side(height, _MULTIPLE), padded_side(width, _MULTIPLE))
+        scores = self.scores(features, padded)
+        picture = (STRIDE * padded[0], STRIDE * padded[1])
+        scores = F.interpolate(scores[:, None], picture, mode="bicubic", align_corners=False)
+        return self._read(scores[:, :, : STRIDE * height, : STRIDE * width])
+
+    def scores(self, attention: Attention, size: tuple[int, int]) -> Tensor:
+        """How well each phrase fits each position, ``(P, rows, columns)``, after the walk.
+
+        Args:
+            attention: Of one picture.
+            size: (h, w) of its padded latents.
+        """
+        scores = score_words(attention, size)
+        links = list(attention.links.values())
+        if not links or not self.config.layers.walk:
+            return scores
+        grid = grid_of(links[0].queries.shape[1], size)
+        walked = walk(pooled(scores, grid), link_matrix(links), self.config.layers.walk)
+        return on_grid(walked, grid)
+
+    def _read(self, scores: Tensor) -> Tensor:
+        """Scores ``(P, 1, H, W)`` as logits."""
+        layers = self.config.layers
+        lowest = scores.amin(dim=(1, 2, 3), keepdim=True)
+        highest = scores.amax(dim=(1, 2, 3), keepdim=True)
+        share = (scores - lowest) / (highest - lowest).clamp_min(1e-6)
+        inside = _SHARPNESS * (share - layers.edge)
+        is_there = _PRESENCE_SHARPNESS * (highest - layers.presence)
+        return torch.minimum(inside, is_there)

@@ -1,0 +1,76 @@
+"""The layers of a UNet whose outputs are its attention's queries and keys."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, TypeAlias
+
+from torch import nn
+
+from ..errors import UnsupportedModelError
+from ..taps import Tap, Taps, find_transformers
+from .layers import Layers
+
+Part: TypeAlias = Literal["links.query", "links.key", "words.query"]
+
+_LAYOUTS = ((6, 1, 9), (4, 1, 6))
+"""Spatial transformers going down, in the middle and coming up: of SD 1.x and 2.x, and of SDXL."""
+
+_MODULES: dict[Part, str] = {
+    "links.query": "attn1.to_q",
+    "links.key": "attn1.to_k",
+    "words.query": "attn2.to_q",
+}
+"""Where they are in a transformer, under every host; in the order in which a pass reaches them."""
+
+
+class Place(NamedTuple):
+    """One thing that is read of a pass; what it gives is ``(B, N, C)``, a row for each position."""
+
+    block: int
+    part: Part
+
+    def __str__(self) -> str:
+        """What errors call it."""
+        return f"{self.part} of block {self.block}"
+
+
+def find_places(unet: nn.Module, layers: Layers) -> Taps:
+    """The places of a UNet, in the order in which a pass reaches them.
+
+    Args:
+        unet: Of LDM layout, or of diffusers.
+        layers: Of its family.
+
+    Raises:
+        UnsupportedModelError: It is of another layout.
+    """
+    places: dict[Place, Tap] = {}
+    for block in sorted({*layers.words, *layers.links}):
+        for part in _MODULES:
+            if block in (layers.words if part == "words.query" else layers.links):
+                name = f"{_transformer_name(unet, block, layers)}.{_MODULES[part]}"
+                places[Place(block, part)] = Tap(name, unet.get_submodule(name), axes=3)
+    return places
+
+
+def attention_of(unet: nn.Module, place: Place, layers: Layers) -> nn.Module:
+    """The attention layer that a place belongs to, which knows its heads and its keys."""
+    layer = _MODULES[place.part].split(".")[0]
+    return unet.get_submodule(f"{_transformer_name(unet, place.block, layers)}.{layer}")
+
+
+def _transformer_name(unet: nn.Module, block: int, layers: Layers) -> str:
+    taps = find_transformers(unet, _LAYOUTS)
+    if block > len(taps):
+        raise UnsupportedModelError(
+            f"expected a UNet with {block} spatial transformers, got {len(taps)}: choose the "
+            "layers of its own family"
+        )
+    tap = taps[block - 1]
+    depth = len(tap.module.get_submodule("transformer_blocks"))  # type: ignore[arg-type]
+    if layers.depth >= depth:
+        raise UnsupportedModelError(
+            f"expected {layers.depth + 1} transformers in {tap.name}, got {depth}: choose the "
+            "layers of its own family"
+        )
+    return f"{tap.name}.transformer_blocks.{layers.depth}"
