@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from ..checkpoint import load_head
 from ..errors import InputError
 from ..miniature import Generation, Miniature
 from ..miniature.sampling import GUIDANCE
@@ -21,8 +22,9 @@ from ..overlay import overlay, side_by_side
 from ..phrases import check_phrases
 from ..segmentation import Segmentation
 from ..segmenter import Segmenter
+from ..taps import TapsOf, find_taps
 from .masks_report import PhraseReport, table, write_masks
-from .models import load_models
+from .models import load_painter
 from .options import option
 from .staging import staged
 
@@ -47,7 +49,7 @@ class Options:
         None, "probability above which a pixel is in a mask, 0 to 1; the head's own if not given"
     )
     model: str = option("miniature", '"miniature" or a folder of such weights')
-    head: str = option("miniature", "name or file of the head")
+    head: str = option("miniature", 'name or file of the head; "training-free" for none')
 
 
 class Seconds(TypedDict):
@@ -81,13 +83,13 @@ def run(options: Options) -> Report:
     check_phrases(options.phrase)
     if not options.prompt.strip():
         raise InputError("expected a prompt in words, got an empty one: say what to paint")
-    miniature, head = load_models(options.model, options.head)
-    segmenter = Segmenter(miniature, head)
+    miniature = load_painter(options.model)
+    segmenter = Segmenter(miniature, load_head(options.head))
     seconds = Seconds(sampling=0, sampling_with_capture=0, masks=0, inpainting=0)
     with _timed(seconds, "sampling"):
-        plain = _paint(options, miniature, captures=False)
+        plain = _paint(options, miniature)
     with _timed(seconds, "sampling_with_capture"):
-        made = _paint(options, miniature, captures=True)
+        made = _paint(options, miniature, segmenter.head.taps_of)
     with _timed(seconds, "masks"):
         masks = segmenter.segment_sampled(
             made.latents, made.features, options.phrase, threshold=options.threshold
@@ -153,14 +155,16 @@ def _steps_shown(what: str, steps: int) -> Iterator[Callable[[int], None]]:
         yield show
 
 
-def _paint(options: Options, miniature: Miniature, *, captures: bool) -> Generation:
+def _paint(options: Options, miniature: Miniature, taps_of: TapsOf | None = None) -> Generation:
+    """The picture; with a head's taps, what they gave as well."""
     with _steps_shown("painting", options.steps) as on_step:
         return miniature.generate(
             options.prompt,
             options.seed,
             options.steps,
             guidance=options.guidance,
-            captures=captures,
+            captures=taps_of is not None,
+            taps_of=taps_of or find_taps,
             on_step=on_step,
         )
 

@@ -17,25 +17,38 @@ DType: TypeAlias = Literal["float32", "float16", "bfloat16"]
 
 
 def load_models(model: str, head: str) -> tuple[Miniature, LDZNetHead]:
-    """The miniature and a head of these names, for commands that paint or measure.
+    """The miniature and a trained head of these names, for commands that measure.
 
     Args:
-        model: "miniature", or a folder with weights of its kind.
+        model: As in `load_painter`.
         head: A built-in head's name, or a file.
 
     Raises:
         UnsupportedModelError: The model is of another kind.
         CheckpointError: Weights are missing or damaged.
     """
+    return load_painter(model), load_head(head)
+
+
+def load_painter(model: str) -> Miniature:
+    """A model that commands can paint with.
+
+    Args:
+        model: "miniature", or a folder with weights of its kind.
+
+    Raises:
+        UnsupportedModelError: It is of another kind.
+        CheckpointError: Weights are missing or damaged.
+    """
     if model == MINIATURE:
-        return load_miniature(), load_head(head)
+        return load_miniature()
     folder = Path(model)
     if not folder.is_dir():
         raise UnsupportedModelError(
             f'expected the model "{MINIATURE}" or a folder of such weights, got {model!r}: '
             "checkpoints of Stable Diffusion are for `ldznet segment`"
         )
-    return load_miniature(folder=folder), load_head(head)
+    return load_miniature(folder=folder)
 
 
 def load_segmenting_pair(

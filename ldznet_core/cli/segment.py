@@ -39,7 +39,7 @@ class Options:
         '"miniature", a folder of such weights, an SD 1.x checkpoint (.safetensors), or the folder '
         "of a diffusers pipeline",
     )
-    head: str = option("miniature", "name or file of the head")
+    head: str = option("miniature", 'name or file of the head; "training-free" for none')
     device: str | None = option(None, "cpu, cuda, ...; cuda if not given and there is one")
     dtype: DType = option("float32", "what UNet and head compute in")
     preprocess: Preprocess = option(

@@ -149,6 +149,7 @@ class Miniature:
         guidance: float = GUIDANCE,
         size: tuple[int, int] | None = None,
         captures: bool = True,
+        taps_of: TapsOf = find_taps,
         on_step: Callable[[int], None] | None = None,
     ) -> Generation:
         """A picture of a prompt, and its features.
@@ -161,6 +162,7 @@ class Miniature:
             guidance: How strictly the prompt is followed; 1 is plain sampling.
             size: (height, width) in multiples of 64 pixels; None is the size it was trained on.
             captures: Whether to keep features; the picture is the same either way, bit for bit.
+            taps_of: Finds where in the UNet they are taken.
             on_step: Told the number of steps done.
 
         Raises:
@@ -177,6 +179,7 @@ class Miniature:
             steps,
             generator,
             captures=captures,
+            taps_of=taps_of,
             on_step=on_step,
         )
         return Generation(self.decode_image(latents), latents, tuple(captured))

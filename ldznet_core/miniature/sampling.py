@@ -10,7 +10,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from ..capture import WINDOW, Features, capturing
-from ..taps import BLOCKS, find_taps
+from ..taps import TapsOf, find_taps
 from ..unet import UNet
 
 GUIDANCE = 5.0
@@ -73,6 +73,7 @@ def sample(
     generator: torch.Generator,
     *,
     captures: bool = False,
+    taps_of: TapsOf = find_taps,
     repaint: Repaint | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> tuple[Tensor, list[Features]]:
@@ -85,6 +86,7 @@ def sample(
         steps: UNet passes.
         generator: source of the noise that each step renews, on the CPU.
         captures: whether to keep the prompt's features at timesteps in `capture.WINDOW`.
+        taps_of: finds where they are taken.
         repaint: what to keep of another picture.
         on_step: told the number of steps done.
 
@@ -92,7 +94,7 @@ def sample(
         Clean latents ``(B, 4, h, w)``, and the features in the order of the passes.
     """
     scheduler = make_scheduler(steps)
-    taps = find_taps(unet, BLOCKS) if captures else None
+    taps = taps_of(unet) if captures else None
     latents, captured = noise, []
     for done, timestep in enumerate(scheduler.timesteps, start=1):
         if repaint is not None:

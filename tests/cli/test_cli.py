@@ -50,6 +50,14 @@ class TestDemo:
         assert report["same_picture_with_capture"] is True
         assert all(seconds > 0 for seconds in report["seconds"].values())
 
+    def test_it_can_do_without_a_trained_head(self, tmp_path: Path) -> None:
+        words = ["demo", "--head", "training-free", "--phrase", "red car", "--steps", "12"]
+        assert main([*words, "--out", str(tmp_path)]) == 0
+        report = json.loads((tmp_path / "report.json").read_text("utf-8"))
+        assert report["source"] == "sampling"
+        assert report["same_picture_with_capture"] is True
+        assert report["phrases"][0]["found"]
+
     def test_masks_are_8_bit_of_the_size_of_the_picture(self, out: Path) -> None:
         report = json.loads((out / "report.json").read_text("utf-8"))
         size = opened(out / "image.png").size
