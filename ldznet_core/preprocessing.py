@@ -12,7 +12,7 @@ from .procedure import Preprocess
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MOST_STRETCH = 256
+MOST_STRETCH = 512
 """How often a picture's shorter side may go into its longer one."""
 
 _OFFICIAL_MULTIPLE = 64
@@ -42,7 +42,7 @@ def check_proportions(size: tuple[int, int]) -> None:
     """Refuse strips, (height, width): they would be made so long that attention takes for ever.
 
     Raises:
-        InputError: One side is more than 256 times as long as the other.
+        InputError: One side is more than 512 times as long as the other.
     """
     height, width = size
     if max(size) > MOST_STRETCH * min(size):

@@ -162,13 +162,13 @@ class TestPicturesTooLarge:
         with pytest.raises(InputError, match="expected a picture of at most 16777216 pixels"):
             picture_of(text(png(width, height)))
 
-    @pytest.mark.parametrize(("width", "height"), [(8192, 1), (257, 1), (1, 257), (31, 8192)])
+    @pytest.mark.parametrize(("width", "height"), [(8192, 1), (513, 1), (1, 513), (15, 8192)])
     def test_strips_are_refused_too(self, width: int, height: int) -> None:
-        with pytest.raises(InputError, match="256 times as long as it is wide, got"):
+        with pytest.raises(InputError, match="512 times as long as it is wide, got"):
             picture_of(text(png(width, height)))
 
     @pytest.mark.parametrize(
-        ("width", "height"), [(4096, 4096), (8192, 2048), (32, 8192), (256, 1), (1, 1)]
+        ("width", "height"), [(4096, 4096), (8192, 2048), (16, 8192), (512, 1), (1, 1)]
     )
     def test_the_largest_and_the_longest_go_on_to_be_decoded(self, width: int, height: int) -> None:
         with pytest.raises(InputError, match="expected a whole"):
