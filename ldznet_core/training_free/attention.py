@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..capture import Features, Source
@@ -68,8 +69,13 @@ def attend(
         counts: Tokens of each phrase, the start and the end token included.
 
     Raises:
-        InputError: A place is missing, or not of one picture.
+        InputError: A place is missing, or not of one picture; or a phrase has no tokens.
     """
+    if min(counts, default=3) < 3:  # such as "()", where a host takes brackets for emphasis
+        raise InputError(
+            "expected words in every phrase, got one without a token: write what to find, or leave "
+            "it out"
+        )
     words, links = {}, {}
     for block in layers.links:
         queries, keys = (
@@ -80,14 +86,26 @@ def attend(
     for block in layers.words:
         place = Place(block, "words.query")
         attention: Any = attention_of(unet, place, layers)
-        weight = attention.to_k.weight
-        keys = attention.to_k(context.to(weight.device, weight.dtype))
+        keys = _keys(attention.to_k, context)
         words[block] = Words(
             _read(features, unet, layers, place),
             torch.stack([_split(each, attention.heads) for each in keys]).cpu(),
         )
     words_only = tuple(count - 2 for count in counts)
     return Attention(words, links, words_only, features.timestep, features.source)
+
+
+def _keys(layer: Any, context: Tensor) -> Tensor:
+    """What a linear layer makes of ``(P, T, D)``.
+
+    Where its weights lie in a form that cannot be computed in, such as half precision on a CPU or 8
+    bits, it is computed in float32.
+    """
+    weight = layer.weight
+    is_half_on_cpu = weight.dtype == torch.float16 and weight.device.type == "cpu"
+    if weight.dtype in (torch.float32, torch.bfloat16, torch.float16) and not is_half_on_cpu:
+        return layer(context.to(weight.device, weight.dtype))  # type: ignore[no-any-return]
+    return F.linear(context.to(weight.device, torch.float32), weight.float())
 
 
 def _read(features: Features, unet: nn.Module, layers: Layers, place: Place) -> Tensor:

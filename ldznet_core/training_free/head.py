@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from ..capture import Features
 from ..errors import InputError
-from ..frames import STRIDE, padded_side
+from ..frames import STRIDE
 from ..head.config import Reads
 from ..taps import Taps
 from .attention import Attention
 from .layers import Layers, layers_of
 from .links import link_matrix, pooled, walk
 from .places import find_places
-from .words import grid_of, on_grid, score_words
+from .words import frame_of, grid_of, on_grid, score_words, step_of
 
 TRAINING_FREE = "training-free"
 """The name under which it is chosen among the heads."""
@@ -28,8 +28,6 @@ _SHARPNESS = 12.0
 
 _PRESENCE_SHARPNESS = 20.0
 """Logits for each unit of the highest score above or below what counts as there."""
-
-_MULTIPLE = 8  # to which UNets' latents are padded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +102,12 @@ class TrainingFreeHead:
                 f"{type(features).__name__}: capture the places of this head, or make a probe"
             )
         height, width = latents.shape[-2:]
-        padded = (padded_side(height, _MULTIPLE), padded_side(width, _MULTIPLE))
-        scores = self.scores(features, padded)
-        picture = (STRIDE * padded[0], STRIDE * padded[1])
+        positions = next(iter(features.words.values())).queries.shape[1]
+        frame = frame_of(positions, (height, width))
+        scores = self.scores(features, frame)
+        rows, columns = scores.shape[-2:]
+        side = STRIDE * step_of((rows, columns), frame)
+        picture = (side * rows, side * columns)
         scores = F.interpolate(scores[:, None], picture, mode="bicubic", align_corners=False)
         return self._read(scores[:, :, : STRIDE * height, : STRIDE * width])
 
@@ -115,7 +116,7 @@ class TrainingFreeHead:
 
         Args:
             attention: Of one picture.
-            size: (h, w) of its padded latents.
+            size: (h, w) of its latents, as the pass saw them.
         """
         scores = score_words(attention, size)
         links = list(attention.links.values())

@@ -22,7 +22,9 @@ def noise_difference(conditional: Tensor, unconditional: Tensor) -> Tensor:
         conditional: ``(P, C, h, w)`` noise estimates with phrases, or with a whole prompt.
         unconditional: ``(1, C, h, w)`` or one for each, at the same latents and noise.
     """
-    difference: Tensor = torch.linalg.vector_norm((conditional - unconditional).float(), dim=1)
+    difference: Tensor = torch.linalg.vector_norm(
+        conditional.float() - unconditional.float(), dim=1
+    )
     return difference
 
 
@@ -33,7 +35,7 @@ def mean_difference(
 
     Args:
         difference: Makes the passes under a noise drawn from a generator.
-        noises: How many.
+        noises: How many, at least 1.
         seed: Of the first; each has a generator of its own.
     """
     maps = [difference(torch.Generator().manual_seed(seed + index)) for index in range(noises)]
