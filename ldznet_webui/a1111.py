@@ -15,10 +15,11 @@ from ldznet_core.capture import BEST_TIMESTEP
 from ldznet_core.frames import STRIDE, pad_to_multiple
 from ldznet_core.noise import NoiseSchedule
 from ldznet_core.probe import probe_noise
+from ldznet_core.taps import TapsOf
 
 from .family import family_of
 from .inpainting import seen_besides
-from .inputs import Contexts, pixels_of, token_rows
+from .inputs import Contexts, count_tokens, pixels_of, token_rows
 from .passes import Pass, Rows, rows_in_order
 from .webui import WebUI
 
@@ -70,6 +71,12 @@ class A1111Backbone:
         self._model = model
         self._contexts = Contexts(self._encode)
 
+    @property
+    def unet(self) -> nn.Module:
+        """The UNet itself."""
+        unet: nn.Module = self._model.model.diffusion_model
+        return unet
+
     @torch.inference_mode()
     def encode_image(self, image: Image) -> Tensor:
         """Clean latents ``(1, C, h, w)`` of an RGB picture with sides in multiples of 8."""
@@ -85,6 +92,10 @@ class A1111Backbone:
         """Text features ``(P, 77, D)``; brackets in a phrase are brackets, and no emphasis."""
         return self._contexts.of(phrases)
 
+    def count_tokens(self, phrases: Sequence[str]) -> list[int]:
+        """How many tokens each phrase has, the start and the end token included."""
+        return count_tokens(self._model.cond_stage_model.wrapped.tokenizer, phrases)
+
     @torch.inference_mode()
     def probe(
         self,
@@ -92,20 +103,21 @@ class A1111Backbone:
         phrases: Sequence[str],
         t: float = BEST_TIMESTEP,
         generator: torch.Generator | None = None,
+        taps_of: TapsOf = find_taps,
     ) -> Features:
         """Features of clean latents ``(1, C, h, w)`` under noise, a row for each phrase."""
         context = self.encode_text(phrases)
         clean = pad_to_multiple(latents.to(devices.device))
         noisy = NoiseSchedule().add_noise(clean, probe_noise(clean, generator), t)
         count = len(context)
-        unet = self._model.model.diffusion_model
+        unet = self.unet
         besides = seen_besides(unet, clean, count)
         precision = devices.without_autocast if devices.unet_needs_upcast else devices.autocast
         with (
             self._without_shortcuts(),
             precision(),
             self._model.ema_scope(),
-            capturing(unet, find_taps(unet), stop_after_last=True) as capture,
+            capturing(unet, taps_of(unet), stop_after_last=True) as capture,
         ):
             self._model.apply_model(
                 noisy.expand(count, -1, -1, -1),
@@ -116,17 +128,23 @@ class A1111Backbone:
 
     @contextmanager
     def _without_shortcuts(self) -> Iterator[None]:
-        """With no tokens merged to save time, and no edges joined for tiling.
+        """With no tokens merged nor attention tiled to save time, and no edges joined for tiling.
 
-        The host leaves edges joined until the next generation (modules/processing.py:895).
+        The host leaves edges joined until the next generation (modules/processing.py:895), and
+        Hypertile as the last one had it (extensions-builtin/hypertile/hypertile.py:351).
         """
         ratio = getattr(self._model, "applied_token_merged_ratio", 0)
         are_joined = sd_hijack.model_hijack.circular_enabled
         sd_models.apply_token_merging(self._model, 0)
         sd_hijack.model_hijack.apply_circular(False)
+        tiled = [tiles for tiles in _hypertiles(self._model) if tiles.enabled]
+        for tiles in tiled:
+            tiles.enabled = False
         try:
             yield
         finally:
+            for tiles in tiled:
+                tiles.enabled = True
             sd_hijack.model_hijack.apply_circular(are_joined)
             sd_models.apply_token_merging(self._model, ratio)
 
@@ -136,6 +154,12 @@ class A1111Backbone:
         with devices.autocast():
             context: Tensor = wrapped.transformer(input_ids=tokens).last_hidden_state
         return context.float()
+
+
+def _hypertiles(model: nn.Module) -> list[Any]:
+    """What the host's Hypertile has put on a model's layers, if it ever was turned on."""
+    found = (getattr(layer, "__webui_hypertile_params", None) for layer in model.modules())
+    return [tiles for tiles in found if tiles is not None]
 
 
 def _model() -> Any:

@@ -10,13 +10,14 @@ from backend import memory_management
 from modules import sd_models
 from torch import Tensor, nn
 
-from ldznet_core import Features, InputError, UnsupportedModelError
+from ldznet_core import Features, InputError, UnsupportedModelError, find_taps
 from ldznet_core.capture import BEST_TIMESTEP
 from ldznet_core.frames import STRIDE, pad_to_multiple
+from ldznet_core.taps import TapsOf
 
 from .family import family_of
 from .forges import ForgeLike, probe
-from .inputs import Contexts, pixels_of, token_rows
+from .inputs import Contexts, count_tokens, pixels_of, token_rows
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -65,6 +66,12 @@ class ForgeBackbone:
         self._model = model
         self._contexts = Contexts(self._encode)
 
+    @property
+    def unet(self) -> nn.Module:
+        """The UNet itself."""
+        unet: nn.Module = _unet_of(self._model)
+        return unet
+
     @torch.inference_mode()
     def encode_image(self, image: Image) -> Tensor:
         """Clean latents ``(1, C, h, w)`` of an RGB picture with sides in multiples of 8."""
@@ -81,6 +88,10 @@ class ForgeBackbone:
         """Text features ``(P, 77, D)``; brackets in a phrase are brackets, and no emphasis."""
         return self._contexts.of(phrases)
 
+    def count_tokens(self, phrases: Sequence[str]) -> list[int]:
+        """How many tokens each phrase has, the start and the end token included."""
+        return count_tokens(self._model.text_processing_engine.tokenizer, phrases)
+
     @torch.inference_mode()
     def probe(
         self,
@@ -88,6 +99,7 @@ class ForgeBackbone:
         phrases: Sequence[str],
         t: float = BEST_TIMESTEP,
         generator: torch.Generator | None = None,
+        taps_of: TapsOf = find_taps,
     ) -> Features:
         """Features of clean latents ``(1, C, h, w)`` under noise, a row for each phrase."""
         context = self.encode_text(phrases)
@@ -96,7 +108,7 @@ class ForgeBackbone:
         device = patcher.current_device
         clean = pad_to_multiple(latents.to(device))
         model = patcher.model
-        return probe(model, model.predictor, clean, context.to(device), t, generator)
+        return probe(model, model.predictor, clean, context.to(device), t, generator, taps_of)
 
     def _encode(self, phrases: Sequence[str]) -> Tensor:
         memory_management.load_model_gpu(self._model.forge_objects.clip.patcher)
@@ -136,7 +148,7 @@ def _unet_of(model: Any) -> Any:
     if not hasattr(model, "text_processing_engine"):
         raise UnsupportedModelError(
             f"expected a checkpoint of SD 1.x, got one with {type(network).__name__} and several "
-            "text encoders: choose another"
+            "text encoders, which cannot be read in the WebUI yet: choose another"
         )
     return network
 

@@ -12,8 +12,9 @@ import torch
 from modules_forge import main_thread
 from torch import Tensor
 
-from ldznet_core import Features, capturing, find_taps
+from ldznet_core import Features, capturing
 from ldznet_core.probe import probe_noise
+from ldznet_core.taps import TapsOf
 
 from .inpainting import seen_besides
 from .passes import Pass, Rows, rows_by_kind
@@ -53,6 +54,7 @@ def probe(
     context: Tensor,
     t: float,
     generator: torch.Generator | None,
+    taps_of: TapsOf,
 ) -> Features:
     """Features of clean latents under noise, a row for each phrase.
 
@@ -63,12 +65,13 @@ def probe(
         context: ``(P, T, D)`` text features, there too.
         t: The timestep.
         generator: Source of the noise; None means a fixed seed.
+        taps_of: Finds where features are taken.
     """
     sigma = schedule.sigma(torch.tensor([t], device=clean.device)).to(clean)
     noisy = schedule.noise_scaling(sigma, probe_noise(clean, generator), clean)
     count = len(context)
     unet = model.diffusion_model
-    with capturing(unet, find_taps(unet), stop_after_last=True) as capture:
+    with capturing(unet, taps_of(unet), stop_after_last=True) as capture:
         model.apply_model(
             noisy.expand(count, -1, -1, -1),
             sigma.expand(count),

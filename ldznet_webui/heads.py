@@ -15,11 +15,14 @@ from ldznet_core import (
     InputError,
     LDZNetHead,
     UnsupportedModelError,
+    find_taps,
     load_head,
     read_config,
 )
 from ldznet_core.checkpoint import BUILT_IN
 from ldznet_core.shards import files_of, find_files, stem_of
+from ldznet_core.taps import TapsOf
+from ldznet_core.training_free import LAYERS, TRAINING_FREE, TrainingFree
 
 from .settings import AUTO_HEAD
 
@@ -27,14 +30,16 @@ _SUFFIX = ".safetensors"
 
 
 def list_heads(folder: Path) -> list[str]:
-    """The built-in heads, then those in the folder; a head in several files has one name."""
+    """The built-in heads, none at all, then those in the folder; several files may be one head."""
     files = sorted(folder.rglob(f"*{_SUFFIX}")) if folder.is_dir() else []
     stems = dict.fromkeys(stem_of(file).relative_to(folder).as_posix() for file in files)
-    return [*BUILT_IN, *(f"{stem}{_SUFFIX}" for stem in stems)]
+    return [*BUILT_IN, TRAINING_FREE, *(f"{stem}{_SUFFIX}" for stem in stems)]
 
 
 def choose_head(name: str, family: str, folder: Path) -> str:
     """The head that is meant by a name: itself, or for "auto" the first that fits the family.
+
+    Where no trained head fits, "auto" means "training-free", if the family is one that it knows.
 
     Raises:
         InputError: There is none of this name.
@@ -49,12 +54,27 @@ def choose_head(name: str, family: str, folder: Path) -> str:
             )
         return name
     for each in names:
-        if _family(each, folder) == family:
+        if each != TRAINING_FREE and _family(each, folder) == family:
             return each
+    if family in LAYERS:
+        return TRAINING_FREE
     raise UnsupportedModelError(
         f"expected a head for {family} in {folder.name} among the models, found none: convert the "
         "authors' checkpoint (see LD-ZNet's README), and put the file there"
     )
+
+
+def taps_for(name: str, family: str) -> TapsOf:
+    """What finds the places in a UNet where a head listens.
+
+    Args:
+        name: From `choose_head`.
+        family: Of the UNet.
+
+    Raises:
+        UnsupportedModelError: Masks without a trained head are not to be had of this family.
+    """
+    return TrainingFree().for_family(family).taps_of if name == TRAINING_FREE else find_taps
 
 
 def _family(name: str, folder: Path) -> str:
@@ -87,8 +107,8 @@ class HeadKeeper:
     @contextmanager
     def at_work(
         self, name: str, folder: Path, device: torch.device, dtype: torch.dtype
-    ) -> Iterator[LDZNetHead]:
-        """A head on its device, and back in the CPU's memory at the end.
+    ) -> Iterator[LDZNetHead | TrainingFree]:
+        """A head on its device, and back in the CPU's memory at the end; or none at all.
 
         Args:
             name: From `choose_head`.
@@ -99,6 +119,9 @@ class HeadKeeper:
         Raises:
             CheckpointError: Its file is missing or damaged.
         """
+        if name == TRAINING_FREE:  # it weighs nothing, and the one that is kept may stay
+            yield TrainingFree()
+            return
         with self._lock:
             head = self._head(_source(name, folder), dtype).to(device)
             try:

@@ -40,6 +40,14 @@ def token_rows(tokenizer: Any, phrases: Sequence[str]) -> Tensor:
     return torch.tensor(rows)
 
 
+def count_tokens(tokenizer: Any, phrases: Sequence[str]) -> list[int]:
+    """How many of CLIP's tokens each phrase has, the start and the end token included."""
+    return [
+        len(tokenizer(phrase, truncation=False, add_special_tokens=False)["input_ids"]) + 2
+        for phrase in phrases
+    ]
+
+
 class Contexts:
     """Text features of phrases, each made once, and alone: so none depends on its company."""
 

@@ -18,6 +18,7 @@ from ldznet_core.capture import (
     is_in_window,
     why_none,
 )
+from ldznet_core.taps import TapsOf
 
 from .passes import Pass, Rows
 
@@ -39,6 +40,8 @@ class _HeardPass:
     capture: Capture
     hooks: ExitStack
     timestep: float
+    count: int
+    """Rows that it has."""
     rows: Mapping[int, int]
     """Which row is which picture's prompt."""
 
@@ -50,16 +53,24 @@ class Listening:
     They never raise: what goes wrong in them costs the masks, and not the picture.
     """
 
-    def __init__(self, rows_of: RowsOf, pictures: int, size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        rows_of: RowsOf,
+        pictures: int,
+        size: tuple[int, int],
+        taps_of: TapsOf = find_taps,
+    ) -> None:
         """Get ready for a batch.
 
         Args:
             rows_of: Of the host.
             pictures: How many the batch has.
             size: (height, width) of its latents; passes of other sizes see parts of pictures.
+            taps_of: Finds where the head listens; nothing else is kept.
         """
         self._rows_of = rows_of
         self._size = size
+        self._taps_of = taps_of
         self._nearest: list[Features | None] = [None] * pictures
         self._timesteps: list[float] = []
         self._silence = ""
@@ -78,7 +89,7 @@ class Listening:
         if unet is self._unet:
             return
         self.stop()
-        find_taps(unet)
+        self._taps_of(unet)
         before = unet.register_forward_pre_hook(self._before_pass, with_kwargs=True)
         self._hooks.callback(before.remove)
         after = unet.register_forward_hook(self._after_pass, always_call=True)
@@ -142,8 +153,8 @@ class Listening:
         }
         if wanted:
             hooks = ExitStack()
-            capture = hooks.enter_context(capturing(unet, find_taps(unet)))
-            self._pass = _HeardPass(capture, hooks, passed.timestep, wanted)
+            capture = hooks.enter_context(capturing(unet, self._taps_of(unet)))
+            self._pass = _HeardPass(capture, hooks, passed.timestep, passed.count, wanted)
 
     def _forget_pass(self) -> None:
         """Take the hooks of a pass away that did not come to its end."""
@@ -153,6 +164,12 @@ class Listening:
             self._pass = None
 
     def _keep(self, heard: _HeardPass) -> None:
+        for tap, given in heard.capture.items():
+            if len(given) != heard.count:
+                raise CaptureError(
+                    f"expected {heard.count} rows from tap {tap}, got {len(given)}: turn off what "
+                    "cuts attention into tiles, such as Hypertile"
+                )
         for picture, row in heard.rows.items():
             found = heard.capture.features(heard.timestep, "sampling", slice(row, row + 1))
             blocks = {n: block.to("cpu", copy=True) for n, block in found.blocks.items()}

@@ -15,13 +15,14 @@ from modules import shared
 from modules_forge import forge_util
 from torch import Tensor, nn
 
-from ldznet_core import Features, InputError
+from ldznet_core import Features, InputError, find_taps
 from ldznet_core.capture import BEST_TIMESTEP
 from ldznet_core.frames import STRIDE, pad_to_multiple
+from ldznet_core.taps import TapsOf
 
 from .family import family_of
 from .forges import ForgeLike, probe
-from .inputs import Contexts, pixels_of, token_rows
+from .inputs import Contexts, count_tokens, pixels_of, token_rows
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -70,6 +71,12 @@ class ReForgeBackbone:
         self._model = model
         self._contexts = Contexts(self._encode)
 
+    @property
+    def unet(self) -> nn.Module:
+        """The UNet itself."""
+        unet: nn.Module = self._model.forge_objects.unet.model.diffusion_model
+        return unet
+
     @torch.inference_mode()
     def encode_image(self, image: Image) -> Tensor:
         """Clean latents ``(1, C, h, w)`` of an RGB picture with sides in multiples of 8.
@@ -86,6 +93,10 @@ class ReForgeBackbone:
         """Text features ``(P, 77, D)``; brackets in a phrase are brackets, and no emphasis."""
         return self._contexts.of(phrases)
 
+    def count_tokens(self, phrases: Sequence[str]) -> list[int]:
+        """How many tokens each phrase has, the start and the end token included."""
+        return count_tokens(self._model.cond_stage_model.wrapped.tokenizer, phrases)
+
     @torch.inference_mode()
     def probe(
         self,
@@ -93,6 +104,7 @@ class ReForgeBackbone:
         phrases: Sequence[str],
         t: float = BEST_TIMESTEP,
         generator: torch.Generator | None = None,
+        taps_of: TapsOf = find_taps,
     ) -> Features:
         """Features of clean latents ``(1, C, h, w)`` under noise, a row for each phrase.
 
@@ -106,7 +118,8 @@ class ReForgeBackbone:
         clean = pad_to_multiple(latents.to(device))
         model = patcher.model
         with self._with_edges():
-            return probe(model, model.model_sampling, clean, context.to(device), t, generator)
+            schedule, context = model.model_sampling, context.to(device)
+            return probe(model, schedule, clean, context, t, generator, taps_of)
 
     def _encode(self, phrases: Sequence[str]) -> Tensor:
         """The last layer, whatever the host is set to skip (modules_forge/forge_clip.py:21)."""

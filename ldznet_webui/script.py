@@ -11,7 +11,7 @@ import logging
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from PIL import Image
@@ -20,9 +20,11 @@ from torch import Tensor
 from ldznet_core import InputError, LDZNetError
 from ldznet_core.frames import STRIDE
 from ldznet_core.naming import mask_names
+from ldznet_core.taps import TapsOf
 
 from . import infotext
 from .answer import Answer, extended
+from .heads import choose_head, taps_for
 from .host import Host
 from .listening import Listening, Missing
 from .masking import Painted, mask_painted, mask_picture
@@ -53,10 +55,11 @@ class _Batch:
 class Generation:
     """One call of the host's `process_images`, with the masks that were asked of it."""
 
-    def __init__(self, p: Any, host: Host, settings: Settings) -> None:
-        """Begin; the settings are those of this call."""
+    def __init__(self, p: Any, host: Host, settings: Settings, taps_of: TapsOf) -> None:
+        """Begin; the settings are those of this call, and the head in them is a name, not auto."""
         self._p = weakref.ref(p)
         self._host = host
+        self._taps_of = taps_of
         self.settings = settings
         self._batches: dict[int, _Batch] = {}
         self._undo = ExitStack()
@@ -99,7 +102,9 @@ class Generation:
         height, width = noisy.shape[-2:]
         batch.size = (STRIDE * height, STRIDE * width)
         batch.latents = None
-        batch.listening = Listening(self._host.prompts_of, len(noisy), (height, width))
+        batch.listening = Listening(
+            self._host.prompts_of, len(noisy), (height, width), self._taps_of
+        )
         batch.listening.start(self._host.unet())
 
     def begin_step(self, p: Any, step: Any) -> None:
@@ -181,12 +186,13 @@ class Follower:
             host = self._find_host()
             if settings.use_as_mask and getattr(p, "init_images", None):
                 _mask_what_is_given(p, host, settings)
-            else:
-                host.backbone()  # says at once if its family is unknown
+            family = host.backbone().family  # says at once if it is unknown
+            head = choose_head(settings.head, family, host.heads_folder())
+            taps_of = taps_for(head, family)
         except Exception as error:  # whatever it is, the picture comes first
             _complain(p, error)
             return
-        generation = Generation(p, host, settings)
+        generation = Generation(p, host, replace(settings, head=head), taps_of)
         setattr(p, ATTRIBUTE, generation)
         self._current = generation
         generation.end_with(p)

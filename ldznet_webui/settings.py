@@ -214,7 +214,8 @@ FIELDS = (
         "name",
         AUTO_HEAD,
         "Head",
-        "The network that draws the masks, from models/ldznet; auto takes one that fits the model.",
+        "The network that draws the masks, from models/ldznet; training-free takes none, and reads "
+        "the model's own attention; auto takes a network that fits the model, or none.",
         infotext="LD-ZNet head",
     ),
     Field(

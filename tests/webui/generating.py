@@ -146,6 +146,9 @@ def generate(
 
 def hooks_on(network: nn.Module) -> int:
     """How many hooks a network and its parts have."""
-    return sum(
-        len(module._forward_hooks) + len(module._forward_pre_hooks) for module in network.modules()
-    )
+    return sum(map(hooks_at, network.modules()))
+
+
+def hooks_at(module: nn.Module) -> int:
+    """How many hooks a module has, its parts not counted."""
+    return len(module._forward_hooks) + len(module._forward_pre_hooks)

@@ -129,6 +129,21 @@ class TestMasks:
         assert reply["info"].startswith("1 of 2 phrases found")
         assert "overlay" not in reply
 
+    def test_without_a_trained_head_they_are_the_librarys_too(
+        self, post: Post, miniature: Backbone, picture: Image.Image
+    ) -> None:
+        segmenter = Segmenter(miniature, load_head("training-free"), phrases_per_pass=4)
+        own = segmenter.segment_image(picture, PHRASES)
+        reply = post(head="training-free").json()
+        for text, expected in zip(reply["masks"], own.masks, strict=True):
+            assert np.array_equal(mask(text), (expected * 255).byte().numpy())
+        assert (reply["head"], reply["source"], reply["timestep"]) == (
+            "training-free",
+            "probe",
+            100,
+        )
+        assert reply["info"].endswith("features: probe at t=100; head: training-free")
+
     def test_phrases_may_be_a_text_with_one_a_line(self, post: Post) -> None:
         assert post(phrases="red car\n\n hamburger ").json() == post().json()
 
@@ -358,7 +373,7 @@ class TestInfo:
         reply = client.get(INFO).json()
         assert (reply["host"], reply["version"]) == ("A1111", version())
         assert (reply["model"], reply["family"]) == ("miniature-webui", "miniature")
-        assert reply["heads"] == ["miniature", "mine.safetensors"]
+        assert reply["heads"] == ["miniature", "training-free", "mine.safetensors"]
 
     def test_its_settings_are_those_that_a_request_may_say(
         self, client: TestClient, post: Post

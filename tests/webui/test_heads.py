@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from ldznet_core import CheckpointError, InputError, UnsupportedModelError, save_head
-from ldznet_webui.heads import HeadKeeper, choose_head, list_heads
+from ldznet_core import (
+    CheckpointError,
+    HeadConfig,
+    InputError,
+    LDZNetHead,
+    UnsupportedModelError,
+    find_taps,
+    save_head,
+)
+from ldznet_core.training_free import TrainingFree
+from ldznet_webui.heads import HeadKeeper, choose_head, list_heads, taps_for
 
-from ..core.tiny import tiny_head
+from ..core.tiny import HEAD_SIZES, tiny_head
 
 CPU = torch.device("cpu")
 
@@ -27,6 +37,7 @@ def folder(tmp_path: Path) -> Path:
 def test_built_in_heads_come_first_and_shards_are_one_head(folder: Path) -> None:
     assert list_heads(folder) == [
         "miniature",
+        "training-free",
         "broken.safetensors",
         "deep/split.safetensors",
         "mine.safetensors",
@@ -34,7 +45,7 @@ def test_built_in_heads_come_first_and_shards_are_one_head(folder: Path) -> None
 
 
 def test_a_folder_that_is_not_there_holds_none(tmp_path: Path) -> None:
-    assert list_heads(tmp_path / "gone") == ["miniature"]
+    assert list_heads(tmp_path / "gone") == ["miniature", "training-free"]
 
 
 class TestChoosing:
@@ -42,11 +53,23 @@ class TestChoosing:
         assert choose_head("auto", "miniature", folder) == "miniature"
         assert choose_head("auto", "tiny", folder) == "deep/split.safetensors"
 
-    def test_auto_without_any_says_where_to_put_one(self, folder: Path) -> None:
+    def test_auto_goes_without_where_none_fits(self, folder: Path, tmp_path: Path) -> None:
+        assert choose_head("auto", "sd1", folder) == "training-free"
+        assert choose_head("auto", "sd1", tmp_path / "gone") == "training-free"
+
+    def test_auto_prefers_any_that_was_trained(self, folder: Path) -> None:
+        trained = LDZNetHead(HeadConfig(family="sd1", unet=HEAD_SIZES, image_side=64))
+        save_head(trained, folder / "z", max_shard_bytes=None)
+        assert choose_head("auto", "sd1", folder) == "z.safetensors"
+
+    def test_auto_of_an_unknown_family_says_where_to_put_one(self, folder: Path) -> None:
         with pytest.raises(
-            UnsupportedModelError, match=r"expected a head for sd1 in .* found none"
+            UnsupportedModelError, match=r"expected a head for flux in .* found none"
         ):
-            choose_head("auto", "sd1", folder)
+            choose_head("auto", "flux", folder)
+
+    def test_none_is_a_name_too(self, folder: Path) -> None:
+        assert choose_head("training-free", "miniature", folder) == "training-free"
 
     def test_a_name_is_taken_as_it_is(self, folder: Path) -> None:
         assert choose_head("mine.safetensors", "sd1", folder) == "mine.safetensors"
@@ -56,6 +79,19 @@ class TestChoosing:
         with pytest.raises(InputError, match="expected one of the heads auto, miniature") as caught:
             choose_head(name, "tiny", folder)
         assert len(str(caught.value)) < 400
+
+
+class TestListening:
+    def test_a_trained_head_listens_at_the_taps(self) -> None:
+        assert taps_for("mine.safetensors", "sd1") is find_taps
+
+    def test_without_one_attention_is_listened_to(self, miniature: Any) -> None:
+        places = taps_for("training-free", "miniature")(miniature.unet)
+        assert {place.part for place in places} == {"words.query", "links.query", "links.key"}
+
+    def test_of_a_family_that_nobody_knows_is_a_sentence(self) -> None:
+        with pytest.raises(UnsupportedModelError, match="its attention cannot be read yet"):
+            taps_for("training-free", "flux")
 
 
 class TestKeeping:
@@ -88,6 +124,15 @@ class TestKeeping:
             keeper.at_work("mine.safetensors", folder, meta, torch.float32) as head,
         ):
             assert {each.device for each in head.parameters()} == {meta}
+
+    def test_none_weighs_nothing_and_lets_the_last_one_stay(self, folder: Path) -> None:
+        keeper = HeadKeeper()
+        with keeper.at_work("mine.safetensors", folder, CPU, torch.float32) as first:
+            pass
+        with keeper.at_work("training-free", folder, CPU, torch.float32) as none:
+            assert isinstance(none, TrainingFree)
+        with keeper.at_work("mine.safetensors", folder, CPU, torch.float32) as second:
+            assert second is first
 
     def test_it_can_be_forgotten(self, folder: Path) -> None:
         keeper = HeadKeeper()

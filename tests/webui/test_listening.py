@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ldznet_core import Features, capturing, find_taps
+from ldznet_core.taps import TapsOf
+from ldznet_core.training_free import TrainingFree
 from ldznet_core.unet import UNet
 from ldznet_webui.listening import Listening, Missing
 from ldznet_webui.passes import rows_in_order
@@ -17,6 +19,8 @@ from ldznet_webui.passes import rows_in_order
 from .generating import SIZE, hooks_on
 
 PROMPTS = [1]
+PLACES = TrainingFree().for_family("miniature").taps_of
+"""Where attention is read."""
 
 
 @pytest.fixture
@@ -29,8 +33,10 @@ def noisy(pictures: int = 1) -> Tensor:
     return torch.randn(pictures, 4, *SIZE, generator=torch.Generator().manual_seed(5))
 
 
-def listening_to(unet: nn.Module, pictures: int = 1) -> Listening:
-    listening = Listening(lambda passed, prompts: rows_in_order(passed, prompts), pictures, SIZE)
+def listening_to(unet: nn.Module, pictures: int = 1, taps_of: TapsOf = find_taps) -> Listening:
+    listening = Listening(
+        lambda passed, prompts: rows_in_order(passed, prompts), pictures, SIZE, taps_of
+    )
     listening.start(unet)
     return listening
 
@@ -181,3 +187,68 @@ def test_what_is_kept_is_small_and_of_its_own(unet: UNet) -> None:
     for block in heard(listening).blocks.values():
         assert block.untyped_storage().nbytes() == block.numel() * block.element_size()
         assert not block.requires_grad
+
+
+class TestAttention:
+    """Heard in the place of feature maps, for masks without a trained head."""
+
+    def test_the_pass_stays_the_same_to_the_bit(self, unet: UNet) -> None:
+        plain = run(unet, torch.cat([noisy()] * 2), 400.0)
+        listening = listening_to(unet, taps_of=PLACES)
+        listened = one_step(unet, listening, 400.0)
+        listening.stop()
+        assert torch.equal(listened, plain)
+
+    def test_each_picture_has_its_row_of_every_place_and_nothing_else(self, unet: UNet) -> None:
+        with capturing(unet, PLACES(unet)) as capture:
+            run(unet, torch.cat([noisy(2)] * 2), 410.0)
+        listening = listening_to(unet, pictures=2, taps_of=PLACES)
+        one_step(unet, listening, 410.0, pictures=2)
+        listening.stop()
+        for picture in (0, 1):
+            found = heard(listening, picture)
+            assert found.blocks.keys() == PLACES(unet).keys()
+            for place, rows in capture.items():
+                assert torch.equal(found.blocks[place], rows[picture : picture + 1])
+
+    def test_the_pass_nearest_to_400_is_kept(self, unet: UNet) -> None:
+        listening = listening_to(unet, taps_of=PLACES)
+        for timestep in (999.0, 473.2, 379.5, 310.0, 100.0):
+            one_step(unet, listening, timestep)
+        listening.stop()
+        assert heard(listening).timestep == pytest.approx(379.5)
+
+    def test_another_unet_may_take_over_midway(self, unet: UNet) -> None:
+        other = UNet(unet.config).eval()
+        listening = listening_to(unet, taps_of=PLACES)
+        one_step(unet, listening, 440.0)
+        listening.start(other)
+        assert hooks_on(unet) == 0
+        one_step(other, listening, 390.0)
+        listening.stop()
+        assert hooks_on(other) == 0
+        assert heard(listening).timestep == 390.0
+
+    def test_what_is_kept_of_a_picture_is_an_eighth_of_a_mebibyte(self, unet: UNet) -> None:
+        listening = listening_to(unet, pictures=2, taps_of=PLACES)
+        one_step(unet, listening, 400.0, pictures=2)
+        listening.stop()
+        kept = [each.untyped_storage().nbytes() for each in heard(listening).blocks.values()]
+        assert sum(kept) == 2**17
+
+    def test_attention_in_tiles_is_no_attention_of_the_picture(
+        self, unet: UNet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As A1111's Hypertile cuts it (extensions-builtin/hypertile/hypertile.py in 1.10.1)."""
+        attention: Any = unet.get_submodule("output_blocks.7.1.transformer_blocks.0.attn1")
+        whole = attention.forward
+
+        def in_tiles(x: Tensor, *rest: Any) -> Tensor:
+            tiles: Tensor = whole(x.reshape(4 * len(x), -1, x.shape[-1]), *rest)
+            return tiles.reshape(x.shape)
+
+        monkeypatch.setattr(attention, "forward", in_tiles)
+        listening = listening_to(unet, taps_of=PLACES)
+        one_step(unet, listening, 400.0)
+        listening.stop()
+        assert "turn off what cuts attention into tiles" in why(listening)

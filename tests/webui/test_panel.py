@@ -72,7 +72,12 @@ def test_heads_are_listed_anew_on_request(
 ) -> None:
     panel.build_panel(False)
     made = by_id(page["gradio"])
-    assert made["ldznet_txt2img_head"].choices == ["auto", "miniature", "mine.safetensors"]
+    assert made["ldznet_txt2img_head"].choices == [
+        "auto",
+        "miniature",
+        "training-free",
+        "mine.safetensors",
+    ]
     (tmp_path / "more.safetensors").touch()
     refresh = made["ldznet_txt2img_head_refresh"].wires[0].fn
     assert refresh()["choices"][-1] == "more.safetensors"

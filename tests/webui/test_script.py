@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from ldznet_core import Segmenter, load_head
+from ldznet_webui import heads
 from ldznet_webui.script import ATTRIBUTE, ERROR_KEY, Follower
 
 from .conftest import Drawn
@@ -21,6 +23,7 @@ from .generating import (
     Processing,
     Sampler,
     generate,
+    hooks_at,
     hooks_on,
 )
 
@@ -175,6 +178,57 @@ class TestProbes:
         studio.sampler.on_step = lambda _: seen.append(hooks_on(studio.sampler.unet))
         studio.run(Processing(), phrases="owl", source="probe")
         assert set(seen) == {0}
+
+
+class TestWithoutATrainedHead:
+    def test_masks_come_from_the_attention_of_the_run(self, studio: Studio) -> None:
+        p = Processing(batch_size=2)
+        done = studio.run(p, phrases="owl", head="training-free", source="sampling")
+        assert len(done.images) == 4
+        for text in done.infotexts[2:]:
+            assert "LD-ZNet features: sampling at t=421, LD-ZNet used head: training-free" in text
+        assert "LD-ZNet found: found" in done.infotexts[2]
+        assert pixels(done.images[2]).any()
+        assert (pixels(done.images[2]) != pixels(done.images[3])).any()
+
+    def test_a_probe_will_do_as_well(self, studio: Studio) -> None:
+        done = studio.run(Processing(), phrases="owl", head="training-free", source="probe")
+        assert "probe at t=100, LD-ZNet used head: training-free" in done.infotexts[1]
+
+    def test_auto_does_without_where_no_head_fits(
+        self, studio: Studio, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(heads, "BUILT_IN", {})
+        done = studio.run(Processing(), phrases="owl")
+        assert "sampling at t=421, LD-ZNet used head: training-free" in done.infotexts[1]
+        assert "LD-ZNet head" not in done.infotexts[1]
+
+    def test_only_attention_is_listened_to(self, studio: Studio, miniature: Any) -> None:
+        listened: set[str] = set()
+
+        def look(module: nn.Module, inputs: object) -> None:
+            listened.update(name for name, part in miniature.unet.named_modules() if hooks_at(part))
+
+        with miniature.unet.output_blocks[-1].register_forward_pre_hook(look):
+            done = generate(
+                Processing(),
+                studio.follower,
+                studio.sampler,
+                [(studio.drawings[0].latents, studio.drawings[0].picture)],
+                [{"phrases": "owl", "head": "training-free"}],
+            )
+        assert len(done.images) == 2
+        inside = {name for name in listened if "attn" in name or "transformer" in name}
+        assert inside
+        assert all(name.endswith(("to_q", "to_k")) for name in inside)
+
+    def test_a_head_that_comes_during_the_run_is_not_taken(
+        self, studio: Studio, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(heads, "BUILT_IN", {})
+        studio.sampler.on_step = lambda _: monkeypatch.undo()
+        done = studio.run(Processing(), phrases="owl")
+        assert "LD-ZNet used head: training-free" in done.infotexts[1]
 
 
 class TestTrouble:
