@@ -23,6 +23,8 @@ class Answer:
     segmentation: Segmentation
     reason: str = ""
     """Why a probe was made where captured features were hoped for."""
+    is_of_attention: bool = False
+    """Whether no trained head read it, but rules for the model's own attention."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,4 +110,5 @@ def _origin(answer: Answer) -> str:
         return "features: none, this head reads the latents alone"
     how = "captured while sampling" if source == "sampling" else "from one extra pass (probe)"
     because = f", because {answer.reason}" if answer.reason else ""
-    return f"features: {how} at t = {timestep:.0f}{because}"
+    what = "attention " if answer.is_of_attention else ""
+    return f"features: {what}{how} at t = {timestep:.0f}{because}"

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
+from comfy.model_management import load_models_gpu
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP, VAE
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..ldznet_core import Features, InputError, UnsupportedModelError, find_taps
 from ..ldznet_core.capture import BEST_TIMESTEP
 from ..ldznet_core.frames import STRIDE
 from ..ldznet_core.phrases import check_token_count
+from ..ldznet_core.taps import TapsOf, find_transformers
 from .miniature import FAMILY as MINIATURE
 from .miniature import MiniatureModel
 from .probing import probe
@@ -22,26 +24,50 @@ from .probing import probe
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_FAMILIES = {768: "sd1", 1024: "sd2"}
-"""By the width of the text features that a UNet with SD 1.x's 6 + 1 + 9 transformers reads."""
+_LAYOUTS = ((6, 1, 9), (4, 1, 6))
+"""Spatial transformers of SD 1.x and 2.x, and of SDXL: going down, in the middle, coming up."""
+
+_SDXL = "sdxl"
+
+_FAMILIES = {(16, 768): "sd1", (16, 1024): "sd2", (11, 2048): _SDXL}
+"""By the number of spatial transformers, and by the width of the text features that they read."""
 
 
 def family_of(model: ModelPatcher) -> str:
     """The family of a MODEL.
 
     Raises:
-        UnsupportedModelError: Its UNet is of another layout, such as SDXL's or Flux's.
+        UnsupportedModelError: Its UNet is of another layout, such as SD3's or Flux's.
     """
-    find_taps(model.model.diffusion_model)
+    transformers = find_transformers(model.model.diffusion_model, _LAYOUTS)
     if isinstance(model.model.model_config, MiniatureModel):
         return MINIATURE
     width = model.model.model_config.unet_config.get("context_dim")
-    if width not in _FAMILIES:
+    family = _FAMILIES.get((len(transformers), width))
+    if family is None:
         raise UnsupportedModelError(
-            f"expected a MODEL of SD 1.x, whose text features are 768 wide, got one for {width}: "
-            "load a checkpoint of SD 1.x"
+            "expected a MODEL of SD 1.x, SD 2.x or SDXL, whose text features are 768, 1024 or 2048 "
+            f"wide, got one for {width}: load a checkpoint of SD 1.x"
         )
-    return _FAMILIES[width]
+    return family
+
+
+def has_taps(family: str) -> bool:
+    """Whether its UNets have what trained heads read."""
+    return family != _SDXL
+
+
+def check_trained(family: str) -> None:
+    """Make sure that there may be trained heads for a family.
+
+    Raises:
+        UnsupportedModelError: Its UNets have none of what these read.
+    """
+    if not has_taps(family):
+        raise UnsupportedModelError(
+            "expected a MODEL of SD 1.x for a trained head, got one of SDXL: load the head "
+            "training-free, and turn on attention in LD-ZNet Capture"
+        )
 
 
 class ComfyBackbone:
@@ -53,19 +79,19 @@ class ComfyBackbone:
         """Join the parts.
 
         Args:
-            model: Of a family that heads exist for.
+            model: Of SD 1.x, SD 2.x or SDXL, or the miniature.
             clip: Its text encoder. Layers that were set to be skipped are not: heads know none.
             vae: Its VAE; only pictures need one.
 
         Raises:
-            UnsupportedModelError: The model is of no such family.
+            UnsupportedModelError: The model is of another family.
         """
         self.family = family_of(model)
         self._model = model
         self._clip = clip.clone()
         self._clip.clip_layer(None)
         self._vae = vae
-        self._contexts: dict[str, Tensor] = {}
+        self._texts: dict[str, _Text] = {}
 
     def scaled(self, samples: Tensor) -> Tensor:
         """Latents ``(B, C, h, w)`` of a LATENT as the UNet takes them."""
@@ -87,7 +113,19 @@ class ComfyBackbone:
         Raises:
             InputError: A phrase has more than 77 tokens.
         """
-        return torch.cat([self._encode(phrase) for phrase in phrases])
+        return torch.cat([self._encode(phrase).context for phrase in phrases])
+
+    @torch.inference_mode()
+    def count_tokens(self, phrases: Sequence[str]) -> list[int]:
+        """How many tokens each phrase has, the start and the end token included."""
+        return [self._encode(phrase).tokens for phrase in phrases]
+
+    @property
+    def unet(self) -> nn.Module:
+        """The UNet, with the MODEL's own patches in its weights and not another's."""
+        load_models_gpu([self._model])
+        unet: nn.Module = self._model.model.diffusion_model
+        return unet
 
     @torch.inference_mode()
     def probe(
@@ -96,18 +134,35 @@ class ComfyBackbone:
         phrases: Sequence[str],
         t: float = BEST_TIMESTEP,
         generator: torch.Generator | None = None,
+        taps_of: TapsOf = find_taps,
     ) -> Features:
         """Features of clean latents ``(1, C, h, w)`` under noise, a row for each phrase."""
-        return probe(self._model, latents, self.encode_text(phrases), t, generator)
+        texts = [self._encode(phrase) for phrase in phrases]
+        context = torch.cat([text.context for text in texts])
+        pooled = [text.pooled for text in texts if text.pooled is not None]
+        return probe(
+            self._model,
+            latents,
+            context,
+            t,
+            generator,
+            taps_of=taps_of,
+            pooled=torch.cat(pooled) if pooled else None,
+        )
 
-    def _encode(self, phrase: str) -> Tensor:
-        if phrase not in self._contexts:
+    def _encode(self, phrase: str) -> _Text:
+        if phrase not in self._texts:
             tokens = self._clip.tokenize(_literal(phrase), return_word_ids=True)
-            context = self._clip.encode_from_tokens(_without_word_ids(tokens))
+            plain, pooled = _without_word_ids(tokens), None
+            if self.family == _SDXL:
+                context, pooled = self._clip.encode_from_tokens(plain, return_pooled=True)
+            else:
+                context = self._clip.encode_from_tokens(plain)
             self._check_width(context)  # first: another family's tokens are counted otherwise
-            check_token_count(phrase, _token_count(tokens))
-            self._contexts[phrase] = context
-        return self._contexts[phrase]
+            count = _token_count(tokens)
+            check_token_count(phrase, count)
+            self._texts[phrase] = _Text(context, pooled, count)
+        return self._texts[phrase]
 
     def _check_width(self, context: Tensor) -> None:
         width = self._model.model.model_config.unet_config["context_dim"]
@@ -116,6 +171,17 @@ class ComfyBackbone:
                 f"expected a CLIP with text features of width {width}, as the MODEL reads them, "
                 f"got {context.shape[-1]}: connect the CLIP of the same checkpoint"
             )
+
+
+class _Text(NamedTuple):
+    """A phrase as the UNet is told of it."""
+
+    context: Tensor
+    """``(1, 77, D)``."""
+    pooled: Tensor | None
+    """``(1, D)``, of the phrase as a whole; SDXL's alone."""
+    tokens: int
+    """How many it has, the start and the end token included."""
 
 
 _Tokens: TypeAlias = dict[str, list[list[tuple[Any, ...]]]]
@@ -128,9 +194,13 @@ def _literal(phrase: str) -> str:
 
 
 def _token_count(tokens: _Tokens) -> int:
-    """The phrase's tokens with start and end; these and the padding belong to no word."""
-    words = [word for chunks in tokens.values() for chunk in chunks for _, _, word in chunk]
-    return 2 + sum(1 for word in words if word > 0)
+    """The phrase's tokens with start and end; these and the padding belong to no word.
+
+    SDXL's two encoders share a vocabulary, so that either of them counts the same.
+    """
+    return 2 + max(
+        sum(1 for chunk in chunks for _, _, word in chunk if word > 0) for chunks in tokens.values()
+    )
 
 
 def _without_word_ids(tokens: _Tokens) -> _Tokens:

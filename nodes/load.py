@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..ldznet_core.checkpoint import BUILT_IN
+from ..ldznet_core.training_free import TRAINING_FREE, TrainingFree
 from .folders import head_files, head_names
 from .managed_head import ManagedHead
 from .miniature import load_clip, load_model, load_vae
@@ -54,14 +56,18 @@ class LDZNetLoadHead(io.ComfyNode):
             description=(
                 "The network that turns a diffusion model's features into masks. A head belongs to "
                 "one family of models: the built-in one to the miniature, those in models/ldznet "
-                "to what they were trained on."
+                "to what they were trained on. training-free is no network: it reads the attention "
+                "of any model of SD 1.x, SD 2.x or SDXL, and of the miniature."
             ),
             search_aliases=["segmentation model", "mask model"],
             inputs=[
                 io.Combo.Input(
                     "head_name",
-                    options=head_names(),
-                    tooltip="A built-in head, or a .safetensors file in models/ldznet.",
+                    options=_choices(),
+                    tooltip=(
+                        "A built-in head, or a .safetensors file in models/ldznet; training-free "
+                        "needs no file, and works with any SD 1.x, SD 2.x or SDXL model."
+                    ),
                 )
             ],
             outputs=[
@@ -72,10 +78,20 @@ class LDZNetLoadHead(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, head_name: str) -> str:
         """Tell a changed file from the one that is loaded."""
+        if head_name == TRAINING_FREE:
+            return TRAINING_FREE
         states = [file.stat() for file in head_files(head_name)]
         return repr([(state.st_size, state.st_mtime_ns) for state in states])
 
     @classmethod
     def execute(cls, head_name: str) -> io.NodeOutput:
         """Load the head; it moves to its device when it is used."""
+        if head_name == TRAINING_FREE:
+            return io.NodeOutput(TrainingFree())
         return io.NodeOutput(ManagedHead(head_files(head_name)[0]))
+
+
+def _choices() -> list[str]:
+    """The built-in heads, none at all, and then users' own."""
+    names = head_names()
+    return [*names[: len(BUILT_IN)], TRAINING_FREE, *names[len(BUILT_IN) :]]

@@ -8,10 +8,11 @@ from pathlib import Path
 import comfy.model_management
 import torch
 from comfy.model_patcher import ModelPatcher
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..ldznet_core import Features, HeadConfig, load_head
+from ..ldznet_core import Features, HeadConfig, find_taps, load_head
 from ..ldznet_core.head import activation_bytes
+from ..ldznet_core.taps import Taps
 
 
 class ManagedHead:
@@ -30,6 +31,10 @@ class ManagedHead:
         self.config: HeadConfig = head.config
         self._bytes_per_value = torch.finfo(dtype).bits // 8
         self._patcher = ModelPatcher(head, device, management.unet_offload_device())
+
+    def taps_of(self, unet: nn.Module) -> Taps:
+        """Where in a UNet it wants to listen."""
+        return find_taps(unet, self.config.taps)
 
     def __call__(
         self,

@@ -15,8 +15,9 @@ from torch import Tensor
 from ..ldznet_core import Features, capturing, find_taps
 from ..ldznet_core.frames import pad_to_multiple
 from ..ldznet_core.probe import probe_noise
+from ..ldznet_core.taps import TapsOf
 from .eager import uncompiled
-from .sampling import without_capture
+from .sampling import check_rows, without_capture
 
 
 def probe(
@@ -25,23 +26,28 @@ def probe(
     context: Tensor,
     t: float,
     generator: torch.Generator | None = None,
+    *,
+    taps_of: TapsOf = find_taps,
+    pooled: Tensor | None = None,
 ) -> Features:
     """Features in the frame of the padded latents, a row for each phrase.
 
     Args:
-        model: Of SD 1.x's layout.
+        model: With places to listen at.
         latents: ``(1, C, h, w)``, clean, scaled as the UNet takes them.
         context: ``(P, T, D)`` text features.
         t: The timestep, 0 to 999.
         generator: Source of the noise; None means a fixed seed.
+        taps_of: Finds where features are taken.
+        pooled: ``(P, D)`` text features of whole phrases; only SDXL wants them.
     """
     quiet = without_capture(model)
     padded = pad_to_multiple(latents)
     rows = (len(context), -1, -1, -1)
     noise = probe_noise(padded, generator).expand(rows)
-    once = _OnePass(t)
+    once = _OnePass(t, taps_of)
     guider = CFGGuider(quiet)
-    guider.set_conds([[context, {}]], [])
+    guider.set_conds([[context, {} if pooled is None else {"pooled_output": pooled}]], [])
     guider.set_cfg(1.0)
     sigmas = quiet.get_model_object("model_sampling").sigma(torch.tensor([t]))
     stored = quiet.model.process_latent_out(padded).expand(rows)
@@ -54,8 +60,8 @@ def probe(
 class _OnePass(Sampler):
     """A sampler of a single pass, ended as soon as the last tap has given its features."""
 
-    def __init__(self, t: float) -> None:
-        self._timestep = t
+    def __init__(self, t: float, taps_of: TapsOf) -> None:
+        self._timestep, self._taps_of = t, taps_of
         self.features: Features | None = None
 
     def sample(
@@ -76,8 +82,9 @@ class _OnePass(Sampler):
         unet = model.diffusion_model
         with (
             uncompiled(),
-            capturing(unet, find_taps(unet), stop_after_last=True) as capture,
+            capturing(unet, self._taps_of(unet), stop_after_last=True) as capture,
         ):
             model_wrap(noisy, sigma.expand(len(noisy)), **extra_args)
+        check_rows(capture, len(noisy))
         self.features = capture.features(self._timestep, "probe")
         return latent_image

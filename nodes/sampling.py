@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor, nn
@@ -22,11 +23,13 @@ from ..ldznet_core import CaptureError, Features, capturing, find_taps
 from ..ldznet_core.capture import (
     BEST_TIMESTEP,
     WINDOW,
+    Capture,
     distance_from_best,
     is_in_window,
     why_none,
 )
-from ..ldznet_core.taps import Taps
+from ..ldznet_core.taps import Taps, TapsOf
+from ..ldznet_core.training_free import Place
 from .bank import Bank, Missing
 from .eager import uncompiled
 
@@ -34,15 +37,20 @@ KEY = "ldznet"
 """Under which the wrappers stand in a MODEL."""
 
 
-def with_capture(model: ModelPatcher, bank: Bank) -> ModelPatcher:
+def with_capture(model: ModelPatcher, bank: Bank, taps_of: TapsOf = find_taps) -> ModelPatcher:
     """A clone of the model whose samplers leave features in the bank; pictures stay the same.
 
+    Args:
+        model: Of a layout that the taps are known of.
+        bank: Takes the features.
+        taps_of: Finds where they are taken.
+
     Raises:
-        UnsupportedModelError: Its UNet is none of SD 1.x's layout.
+        UnsupportedModelError: Its UNet is of another layout.
     """
-    find_taps(model.model.diffusion_model)
+    taps_of(model.model.diffusion_model)
     clone = without_capture(model)
-    clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _around_run(bank))
+    clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _around_run(bank, taps_of))
     clone.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _around_pass)
     return clone
 
@@ -55,17 +63,27 @@ def without_capture(model: ModelPatcher) -> ModelPatcher:
     return clone
 
 
+def check_rows(capture: Capture, rows: int) -> None:
+    """Make sure that a row of each block is a row of the pass: other packs cut pictures up."""
+    for key, block in capture.items():
+        if len(block) != rows:
+            raise CaptureError(
+                f"expected {rows} rows from {key}, got {len(block)}: leave out what cuts pictures "
+                "into tiles inside the UNet, such as HyperTile"
+            )
+
+
 _RUN: ContextVar[_Run | None] = ContextVar("ldznet_run", default=None)
 """The innermost run under way; runs may lie within runs, and each has features of its own."""
 
 
-def _around_run(bank: Bank) -> Callable[..., Tensor]:
+def _around_run(bank: Bank, taps_of: TapsOf) -> Callable[..., Tensor]:
     """The wrapper of OUTER_SAMPLE: one call of a sampler."""
 
     def wrapper(
         executor: Any, noise: Tensor, latent_image: Tensor, *args: Any, **kwargs: Any
     ) -> Tensor:
-        run = _Run(executor.class_obj, tuple(latent_image.shape))
+        run = _Run(executor.class_obj, tuple(latent_image.shape), taps_of)
         token = _RUN.set(run)
         try:
             sampled: Tensor = executor(noise, latent_image, *args, **kwargs)
@@ -114,6 +132,8 @@ class _Run:
     guider: Any
     shape: tuple[int, ...]
     """Of the latents that are sampled, ``(B, C, h, w)``."""
+    taps_of: TapsOf
+    """Finds where features are taken."""
     nearest: dict[UUID, Features] = field(default_factory=dict)
     """By conditioning, the features nearest to the best timestep; ``B`` rows."""
     timesteps: list[float] = field(default_factory=list)
@@ -152,6 +172,7 @@ class _Run:
         try:
             with uncompiled(), capturing(self.unet, self._taps) as capture:
                 output = call()
+            check_rows(capture, len(x))
         except CaptureError as error:
             if output is None:  # not from this capture
                 raise
@@ -168,12 +189,12 @@ class _Run:
         if not captured:
             return Missing(self._reason())
         best = min(captured, key=distance_from_best)
-        blocks = {n: block[picture].to("cpu", copy=True) for n, block in best.blocks.items()}
+        blocks = {key: _kept(key, block[picture]) for key, block in best.blocks.items()}
         return Features(blocks, best.timestep, "sampling")
 
     @property
     def _taps(self) -> Taps:
-        return find_taps(self.unet)
+        return self.taps_of(self.unet)
 
     def _wanted_rows(self, x: Tensor, timestep: float, uuids: Sequence[UUID]) -> dict[UUID, slice]:
         """Where the prompt's conditionings lie in a pass, as far as the pass is of use.
@@ -218,6 +239,12 @@ class _Run:
         if self.within.isdisjoint(_uuids(self.guider.conds.get("positive", ()))):
             return f"the positive prompt had no say {window}"
         return "the positive prompt was applied to regions only"
+
+
+def _kept(key: Any, rows: Tensor) -> Tensor:
+    """A block's rows on the CPU; attention, which is only compared, in half precision at most."""
+    is_wide = isinstance(key, Place) and rows.dtype == torch.float32
+    return rows.to("cpu", torch.float16 if is_wide else rows.dtype, copy=True)
 
 
 def _uuids(conds: Sequence[Mapping[str, Any]] | None) -> list[UUID]:

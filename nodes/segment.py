@@ -11,10 +11,11 @@ from comfy.utils import ProgressBar
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..ldznet_core import InputError, Segmenter
+from ..ldznet_core import Features, InputError, Segmenter
 from ..ldznet_core.phrases import check_phrases, parse_phrases
+from ..ldznet_core.training_free import Place, TrainingFree
 from .answer import Answer, Edges, node_output, outputs
-from .backbone import ComfyBackbone
+from .backbone import ComfyBackbone, check_trained
 from .bank import BANK, Missing
 from .conversions import latents_of, pictures_of
 from .managed_head import ManagedHead
@@ -23,6 +24,9 @@ from .sockets import HeadSocket
 
 PHRASES_PER_PASS = 4
 """As much memory as sampling a batch of two with guidance; fixed, as the masks depend on it."""
+
+UNET_MULTIPLE = 8
+"""Latents of other sides are padded for a probe, but not by samplers."""
 
 
 class LDZNetSegment(io.ComfyNode):
@@ -71,7 +75,7 @@ class LDZNetSegment(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        head: ManagedHead,
+        head: ManagedHead | TrainingFree,
         model: io.Model.Type,
         clip: io.Clip.Type,
         samples: io.Latent.Type,
@@ -87,18 +91,23 @@ class LDZNetSegment(io.ComfyNode):
         asked = (parse_phrases(phrases), parse_phrases(negative_phrases), threshold)
         pictures = latents_of(samples)
         segmenter = _segmenter(backbone, head, len(pictures), asked)
+        is_free = isinstance(head, TrainingFree)
 
         def masks_of(picture: Tensor) -> Answer:
             latents = backbone.scaled(picture)
             captured = Missing("") if source == "probe" else BANK.get(picture)
+            if is_free:
+                captured = _with_attention(captured, latents)
             if not isinstance(captured, Missing):
-                return Answer(segmenter.segment_features(latents, captured, *asked))
+                masks = segmenter.segment_features(latents, captured, *asked)
+                return Answer(masks, is_of_attention=is_free)
             if source == "sampling":
                 raise InputError(
                     "expected features captured while this latent was sampled, got none, because "
                     f"{captured.reason}: choose the source auto or probe"
                 )
-            return Answer(segmenter.segment_latents(latents, *asked), captured.reason)
+            masks = segmenter.segment_latents(latents, *asked)
+            return Answer(masks, captured.reason, is_free)
 
         return node_output(cls, _each(pictures, masks_of), Edges(grow, feather))
 
@@ -137,7 +146,7 @@ class LDZNetSegmentImage(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        head: ManagedHead,
+        head: ManagedHead | TrainingFree,
         model: io.Model.Type,
         clip: io.Clip.Type,
         vae: io.Vae.Type,
@@ -155,7 +164,8 @@ class LDZNetSegmentImage(io.ComfyNode):
         segmenter = _segmenter(backbone, head, len(pictures), asked)
 
         def masks_of(picture: Tensor) -> Answer:
-            return Answer(segmenter.segment_image(picture, *asked))
+            masks = segmenter.segment_image(picture, *asked)
+            return Answer(masks, is_of_attention=isinstance(head, TrainingFree))
 
         return node_output(cls, _each(pictures, masks_of), Edges(grow, feather))
 
@@ -228,17 +238,30 @@ def _verdict(phrases: str | None) -> bool | str:
 
 def _segmenter(
     backbone: ComfyBackbone,
-    head: ManagedHead,
+    head: ManagedHead | TrainingFree,
     pictures: int,
     asked: tuple[Sequence[str], Sequence[str], float],
 ) -> Segmenter:
     """The segmenter, which moves the node's progress bar after each of its passes."""
+    if not isinstance(head, TrainingFree):
+        check_trained(backbone.family)
     phrases, negatives, _ = asked
     passes = ceil((len(phrases) + len(negatives)) / PHRASES_PER_PASS)
     bar = ProgressBar(pictures * passes)
     return Segmenter(
         backbone, head, phrases_per_pass=PHRASES_PER_PASS, on_pass=lambda: bar.update(1)
     )
+
+
+def _with_attention(captured: Features | Missing, latents: Tensor) -> Features | Missing:
+    """What was captured, if attention is in it that can be read for these latents."""
+    if isinstance(captured, Missing):
+        return captured
+    if not any(isinstance(key, Place) for key in captured.blocks):
+        return Missing("LD-ZNet Capture was not told to listen for attention")
+    if any(side % UNET_MULTIPLE for side in latents.shape[-2:]):
+        return Missing("attention of a picture whose sides are no multiples of 64 is not read yet")
+    return captured
 
 
 def _each(pictures: Sequence[Tensor], masks_of: Callable[[Tensor], Answer]) -> list[Answer]:

@@ -5,4 +5,4 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 HeadSocket = io.Custom("LDZNET_HEAD")
-"""Carries a `ManagedHead`."""
+"""Carries a `ManagedHead`, or a `TrainingFree`."""

@@ -321,7 +321,7 @@ def paint(sheet: Sheet, loaded: Loaded, sampler: Sampler, prompt: str, seed: int
     positive = encode(words, loaded, "Prompt", prompt)
     negative = encode(words, loaded, "Negative prompt", sampler.negative)
     empty = words.add("EmptyLatentImage", 106, width=sampler.side, height=sampler.side)
-    capture = words.add("LDZNetCapture", 26, wires={"model": loaded.model})
+    capture = words.add("LDZNetCapture", 58, wires={"model": loaded.model})
     painted = Painted(capture["model"], positive, negative, empty["LATENT"], loaded.vae)
     latent = sample(sampling, sampler, painted, painted.latent, seed=seed)
     picture = decode(sampling, loaded, latent)

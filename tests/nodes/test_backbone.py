@@ -32,6 +32,19 @@ def library() -> Miniature:
     return load_miniature()
 
 
+def sdxl_like() -> nn.Module:
+    """As many spatial transformers as SDXL has, in its places; they do nothing."""
+
+    class Transformer(nn.Module):
+        transformer_blocks = ()
+
+    unet = nn.Module()
+    unet.input_blocks = nn.ModuleList(nn.Sequential(Transformer()) for _ in range(4))
+    unet.middle_block = nn.Sequential(Transformer())
+    unet.output_blocks = nn.ModuleList(nn.Sequential(Transformer()) for _ in range(6))
+    return unet
+
+
 class TestTheMiniature:
     """Loaded as genuine parts of the host, it is what the library loads."""
 
@@ -117,17 +130,26 @@ class TestFamilies:
         with pytest.raises(error, match=r"expected a MODEL of SD 1\.x, .* got one for 640: load"):
             pack.module("nodes.backbone").family_of(tiny_model(context_dim=640))
 
-    def test_a_unet_with_sdxl_s_layout_is_refused_by_that_name(self, pack: Pack) -> None:
-        class Transformer(nn.Module):
-            transformer_blocks = ()
-
-        unet = nn.Module()
-        unet.input_blocks = nn.ModuleList(nn.Sequential(Transformer()) for _ in range(4))
-        unet.middle_block = nn.Sequential(Transformer())
-        unet.output_blocks = nn.ModuleList(nn.Sequential(Transformer()) for _ in range(6))
+    def test_sdxl_is_told_by_its_layout_and_width_and_its_refiner_is_refused(
+        self, pack: Pack
+    ) -> None:
+        family_of = pack.module("nodes.backbone").family_of
+        assert family_of(tiny_model(sdxl_like(), context_dim=2048)) == "sdxl"
         error = pack.module("ldznet_core").UnsupportedModelError
-        with pytest.raises(error, match=r"4 \+ 1 \+ 6, as in SDXL"):
-            pack.module("nodes.backbone").family_of(tiny_model(unet, context_dim=2048))
+        with pytest.raises(error, match=r"or SDXL, .* got one for 1280: load"):
+            family_of(tiny_model(sdxl_like(), context_dim=1280))
+
+    def test_sdxl_is_refused_to_trained_heads(
+        self, pack: Pack, nodes: dict[str, Any], parts: dict[str, Any]
+    ) -> None:
+        sdxl = tiny_model(sdxl_like(), context_dim=2048)
+        error = pack.module("ldznet_core").UnsupportedModelError
+        samples = {"samples": torch.zeros(1, 4, 8, 8)}
+        asked = {"phrases": "a car", "threshold": 0.5, "source": "auto", "samples": samples}
+        with pytest.raises(error, match="for a trained head, got one of SDXL: load the head train"):
+            call(nodes["LDZNetSegment"], **{**parts, "model": sdxl}, **asked)
+        with pytest.raises(error, match=r"got one of SDXL: .* turn on attention"):
+            call(nodes["LDZNetCapture"], model=sdxl)
 
     def test_the_capture_node_refuses_it_before_anything_is_sampled(self, pack: Pack) -> None:
         error = pack.module("ldznet_core").UnsupportedModelError

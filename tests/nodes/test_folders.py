@@ -15,6 +15,9 @@ from ldznet_core.head import LDZNetHead
 from ..core.tiny import tiny_head
 from .loading import Pack
 
+BUILT_IN = ["miniature", "training-free"]
+"""What is offered without any file."""
+
 SHARDS = [f"large-{number}of3.safetensors" for number in (1, 2, 3)]
 
 
@@ -72,7 +75,7 @@ class TestTheFolder:
         elsewhere = models / "on another disk"
         put(elsewhere, "far.safetensors", "notes.txt")
         folder_paths.add_model_folder_path("ldznet", str(elsewhere))
-        assert options(pack) == ["miniature", "far.safetensors"]
+        assert options(pack) == [*BUILT_IN, "far.safetensors"]
         assert folder_paths.get_folder_paths("ldznet") == [str(models / "ldznet"), str(elsewhere)]
         assert files(pack, "far.safetensors") == [elsewhere / "far.safetensors"]
 
@@ -83,7 +86,7 @@ class TestTheFolder:
         folder_paths.add_model_folder_path("ldznet", str(elsewhere))
         for folder in (ldznet, elsewhere):
             put(folder, "mine.safetensors")
-        assert options(pack) == ["miniature", "mine.safetensors"]
+        assert options(pack) == [*BUILT_IN, "mine.safetensors"]
         assert files(pack, "mine.safetensors") == [ldznet / "mine.safetensors"]
 
     def test_registering_twice_changes_nothing(self, pack: Pack, ldznet: Path) -> None:
@@ -96,22 +99,22 @@ class TestTheFolder:
         self, pack: Pack, models: Path
     ) -> None:
         (models / "ldznet").touch()  # a file in its place
-        assert options(pack) == ["miniature"]
+        assert options(pack) == BUILT_IN
 
 
 class TestNames:
     def test_only_safetensors_are_heads(self, pack: Pack, ldznet: Path) -> None:
         put(ldznet, "mine.safetensors", "old.ckpt", "old.pt", "a.txt", "mine.safetensors.part")
-        assert options(pack) == ["miniature", "mine.safetensors"]
+        assert options(pack) == [*BUILT_IN, "mine.safetensors"]
 
     def test_a_head_in_several_files_is_listed_once(self, pack: Pack, ldznet: Path) -> None:
         put(ldznet, *SHARDS, "larger.safetensors")
-        assert options(pack) == ["miniature", "large.safetensors", "larger.safetensors"]
+        assert options(pack) == [*BUILT_IN, "large.safetensors", "larger.safetensors"]
         assert files(pack, "large.safetensors") == [ldznet / name for name in SHARDS]
 
     def test_a_head_in_a_folder_below_bears_its_name(self, pack: Pack, ldznet: Path) -> None:
         put(ldznet / "sd15", "people.safetensors")
-        assert options(pack) == ["miniature", "sd15/people.safetensors"]
+        assert options(pack) == [*BUILT_IN, "sd15/people.safetensors"]
         assert files(pack, "sd15/people.safetensors") == [ldznet / "sd15" / "people.safetensors"]
 
     def test_the_built_in_head_needs_no_folder(self, pack: Pack, ldznet: Path) -> None:

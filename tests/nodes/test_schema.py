@@ -24,7 +24,7 @@ MASKS: Sockets = [
 INPUTS: dict[str, Sockets] = {
     "LDZNetLoadMiniature": [],
     "LDZNetLoadHead": [("head_name", "COMBO")],
-    "LDZNetCapture": [("model", "MODEL")],
+    "LDZNetCapture": [("model", "MODEL"), ("attention", "BOOLEAN optional")],
     "LDZNetSegment": [
         ("head", "LDZNET_HEAD"),
         ("model", "MODEL"),

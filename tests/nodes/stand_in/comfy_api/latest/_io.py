@@ -111,6 +111,19 @@ class _StringInput(WidgetInput):
         self.multiline, self.placeholder = multiline, placeholder
 
 
+class _BooleanInput(WidgetInput):
+    def __init__(
+        self,
+        id: str,  # noqa: A002 (the host's own name)
+        display_name: str | None = None,
+        optional: bool = False,
+        tooltip: str | None = None,
+        lazy: bool | None = None,
+        default: bool | None = None,
+    ) -> None:
+        super().__init__(id, display_name, optional, tooltip, lazy, default)
+
+
 class _ComboInput(WidgetInput):
     def __init__(
         self,
@@ -142,6 +155,7 @@ Model, Clip, Vae = _kind("MODEL"), _kind("CLIP"), _kind("VAE")
 Latent, Image, Mask = _kind("LATENT"), _kind("IMAGE"), _kind("MASK")
 Int, Float = _kind("INT", _NumberInput), _kind("FLOAT", _NumberInput)
 String, Combo = _kind("STRING", _StringInput), _kind("COMBO", _ComboInput)
+Boolean = _kind("BOOLEAN", _BooleanInput)
 
 
 @dataclass
