@@ -134,4 +134,4 @@ class TrainingFreeHead:
         share = (scores - lowest) / (highest - lowest).clamp_min(1e-6)
         inside = _SHARPNESS * (share - layers.edge)
         is_there = _PRESENCE_SHARPNESS * (highest - layers.presence)
-        return torch.minimum(inside, is_there)
+        return -torch.logaddexp(-inside, -is_there)  # the lower of the two, without a plateau

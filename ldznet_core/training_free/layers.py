@@ -25,7 +25,7 @@ class Layers:
     """Steps that scores walk along the links."""
     edge: float = 0.5
     """Where the mask ends, from the lowest score of a picture (0) to the highest (1)."""
-    presence: float = 0.16
+    presence: float = 0.17
     """Highest score, a cosine, from which a thing counts as there."""
 
 

@@ -153,7 +153,9 @@ def logits(
         picture = picture[: 8 * size[0], : 8 * size[1]]
         lowest, highest = float(picture.min()), float(picture.max())
         share = (picture - lowest) / (highest - lowest)
-        answers.append((12 * (share - layers.edge)).clamp_max(20 * (highest - layers.presence)))
+        against_edge = torch.exp(-12 * (share - layers.edge).double())
+        against_presence = math.exp(-20 * (highest - layers.presence))
+        answers.append(-torch.log(against_edge + against_presence))
     return torch.stack(answers)
 
 

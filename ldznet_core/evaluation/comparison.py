@@ -1,0 +1,234 @@
+"""Ways to masks measured alike: thresholds from one split, figures from another, and the cost."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..miniature import Miniature
+from .cases import Case
+from .masks import LEAST_SIDE
+from .sight import Sight
+from .training_free import Answer, Way
+
+REJECTED = 0.8
+"""Share of absent phrases that a way's presence threshold rejects where it is chosen."""
+
+THRESHOLDS = tuple(round(0.05 * number, 2) for number in range(1, 20))
+"""Of masks, among which each way has its own."""
+
+_LEVELS = 16384  # so many that probabilities near 0 and 1 keep their order
+_PAIRS = 3
+
+Kind: TypeAlias = Literal["thing", "small thing", "stuff"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a way said of one phrase that is there."""
+
+    kind: Kind
+    presence: float
+    precision: float
+    """Average precision of the map's pixels."""
+    ious: tuple[float, ...]
+    """With each of `THRESHOLDS`."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a way said of every phrase of some cases."""
+
+    verdicts: list[Verdict] = field(default_factory=list)
+    absent: list[float] = field(default_factory=list)
+    """The presence of phrases that are not there."""
+
+    def of(self, kind: Kind) -> list[Verdict]:
+        """The verdicts on one kind."""
+        return [each for each in self.verdicts if each.kind == kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A way's own thresholds."""
+
+    mask: float
+    presence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a way reaches; shares and IoUs in [0, 1]."""
+
+    things_precision: float
+    things_miou: float
+    """With every mask counted, whatever the presence."""
+    things_gated_miou: float
+    """With those empty whose phrase is not found."""
+    stuff_precision: float
+    stuff_miou: float
+    stuff_gated_miou: float
+    things_found: float
+    stuff_found: float
+    absent_rejected: float
+    mask_threshold: float
+    presence_threshold: float
+    cost: float
+    """Of a case, in UNet passes of one row."""
+
+
+def tally(ways: Mapping[str, Way], miniature: Miniature, cases: Iterable[Case]) -> dict[str, Tally]:
+    """What every way says of every case."""
+    tallies = {name: Tally() for name in ways}
+    for number, case in enumerate(cases):
+        sight = Sight(miniature, case, number)
+        for name, way in ways.items():
+            _judge(way(sight), case, tallies[name])
+    return tallies
+
+
+def choose(given: Tally) -> Chosen:
+    """The mask threshold of the best mean IoU on things, and the lowest presence that rejects.
+
+    >>> choose(Tally([], [0.1, 0.2, 0.3, 0.4, 0.5])).presence > 0.4
+    True
+    """
+    ious = np.array([each.ious for each in given.of("thing")])
+    best = int(ious.mean(axis=0).argmax()) if len(ious) else THRESHOLDS.index(0.5)
+    floor = np.float64(np.quantile(given.absent, REJECTED, method="higher"))
+    return Chosen(THRESHOLDS[best], float(np.nextafter(floor, np.inf)))
+
+
+def figures(given: Tally, chosen: Chosen, cost: float) -> Figures:
+    """What a way reaches with thresholds that it brings along."""
+    at = THRESHOLDS.index(chosen.mask)
+    values: dict[str, float] = {}
+    for kind, name in (("thing", "things"), ("stuff", "stuff")):
+        verdicts = given.of(kind)  # type: ignore[arg-type]  # both are kinds
+        found = [each.presence >= chosen.presence for each in verdicts]
+        ious = [each.ious[at] for each in verdicts]
+        gated = [iou * is_found for iou, is_found in zip(ious, found, strict=True)]
+        values |= {
+            f"{name}_precision": _mean([each.precision for each in verdicts]),
+            f"{name}_miou": _mean(ious),
+            f"{name}_gated_miou": _mean(gated),
+            f"{name}_found": _mean(found),
+        }
+    return Figures(
+        **values,
+        absent_rejected=_mean([score < chosen.presence for score in given.absent]),
+        mask_threshold=chosen.mask,
+        presence_threshold=chosen.presence,
+        cost=cost,
+    )
+
+
+@torch.inference_mode()
+def cost_of(way: Way, miniature: Miniature, case: Case) -> float:
+    """CPU seconds of a way on a case, without encoding it, over those of a UNet pass of one row."""
+    latents = Sight(miniature, case).latents
+    context = miniature.encode_text([""])
+    timestep = torch.tensor([400.0])
+    ratios = []
+    for _ in range(_PAIRS):
+        sight = Sight(miniature, case)
+        one_pass = _seconds(lambda: miniature.unet(latents, timestep, context))
+        ratios.append(_seconds(lambda sight=sight: way(sight)) / one_pass)  # type: ignore[misc]
+    return statistics.median(ratios)
+
+
+def table(measured: Mapping[str, Figures]) -> str:
+    """The figures as Markdown, a line for each way."""
+    lines = [
+        "| way | things: AP | mIoU | gated | stuff: AP | mIoU | gated | things found "
+        "| absent rejected | mask at | passes |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, each in measured.items():
+        shown = [
+            each.things_precision,
+            each.things_miou,
+            each.things_gated_miou,
+            each.stuff_precision,
+            each.stuff_miou,
+            each.stuff_gated_miou,
+            each.things_found,
+            each.absent_rejected,
+            each.mask_threshold,
+        ]
+        cells = " | ".join(_short(value) for value in shown)
+        lines.append(f"| {name} | {cells} | {each.cost:.1f} |")
+    return "\n".join(lines)
+
+
+def as_report(measured: Mapping[str, Figures]) -> dict[str, dict[str, Any]]:
+    """The figures by way and name."""
+    return {name: asdict(each) for name, each in measured.items()}
+
+
+def shares(answer: Answer, size: tuple[int, int]) -> Tensor:
+    """What an answer's threshold cuts, ``(P, H, W)`` in [0, 1]: its maps at the picture's size."""
+    maps = answer.maps.float()
+    if maps.shape[-2:] != size:
+        bicubic = {"mode": "bicubic", "align_corners": False}
+        maps = F.interpolate(maps[:, None], size, **bicubic)[:, 0]  # type: ignore[arg-type]
+    if answer.is_probability:
+        return maps.clamp(0, 1)
+    lowest, highest = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
+    return (maps - lowest) / (highest - lowest).clamp_min(1e-12)
+
+
+def precision_and_ious(
+    share: NDArray[np.float32], truth: NDArray[np.bool_]
+) -> tuple[float, tuple[float, ...]]:
+    """How well shares ``(H, W)`` in [0, 1] rank the pixels of a truth, and IoUs by threshold.
+
+    >>> precision_and_ious(np.float32([[0.9, 0.1]]), np.array([[True, False]]))[0]
+    1.0
+    """
+    levels = (share * (_LEVELS - 1)).round().astype(np.int64)
+    taken = np.bincount(levels.ravel(), minlength=_LEVELS)[::-1].cumsum()  # the highest first
+    right = np.bincount(levels[truth], minlength=_LEVELS)[::-1].cumsum()
+    precision = right / np.maximum(taken, 1)
+    average = float((precision * np.diff(right, prepend=0)).sum() / right[-1])
+    above = [_LEVELS - 2 - int(threshold * (_LEVELS - 1)) for threshold in THRESHOLDS]
+    ious = right[above] / np.maximum(taken[above] + right[-1] - right[above], 1)
+    return average, tuple(ious.tolist())
+
+
+def _judge(answer: Answer, case: Case, into: Tally) -> None:
+    share = shares(answer, case.scene.labels.shape).numpy()
+    presence = answer.presence.tolist()
+    for index, phrase in enumerate(case.phrases):
+        if phrase.is_absent:
+            into.absent.append(presence[index])
+            continue
+        truth = case.mask(phrase)
+        is_small = truth.sum() < LEAST_SIDE**2
+        kind: Kind = "stuff" if case.is_stuff(phrase) else "small thing" if is_small else "thing"
+        into.verdicts.append(
+            Verdict(kind, presence[index], *precision_and_ious(share[index], truth))
+        )
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def _mean(values: list[float] | list[bool]) -> float:
+    return float(np.mean(values)) if values else float("nan")
+
+
+def _short(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.2f}"

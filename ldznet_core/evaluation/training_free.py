@@ -1,0 +1,233 @@
+"""The ways to masks that are compared: parts of the masks without a head, controls, and heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from ..segmenter import Segmenter
+from ..training_free import LAYERS, Attention, Layers
+from ..training_free.links import link_matrix, pooled, refine, walk
+from ..training_free.noise import clipped
+from ..training_free.words import compete, enlarged, grid_of, on_grid, score_words
+from .controls import central_cluster, centre_map, distance_map, random_maps
+from .sight import Sight
+
+NOISE_TIMESTEP = 500.0
+"""Where noise differences are taken: half the noise, as in DiffEdit."""
+
+_NOISES = 10
+_LEVELS = {
+    "16x16": (1, 2, 14, 15, 16),
+    "8x8": (3, 4, 11, 12, 13),
+    "4x4": (5, 6, 8, 9, 10),
+}
+_NO_CHOICE = 0.0  # the presence of controls, which cannot tell what is there
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What a way says of a picture."""
+
+    maps: Tensor
+    """``(P, h, w)`` on any grid, higher inside."""
+    presence: Tensor
+    """``(P,)``, higher for what is there."""
+    is_probability: bool = False
+    """Whether a threshold cuts the maps as they are; else as shares of their own range."""
+
+
+Way: TypeAlias = Callable[[Sight], Answer]
+
+
+def ways_to_compare(default: Segmenter, heads: Mapping[str, Segmenter]) -> dict[str, Way]:
+    """Everything that is measured, by its name.
+
+    Args:
+        default: The miniature without a trained head.
+        heads: The miniature with trained heads, by name.
+    """
+    return {
+        "**training-free**, the default": by_segmenter(default),
+        **_words_alone(),
+        **_words_and_links(),
+        **_timesteps(),
+        **_noise_differences(),
+        **_controls(),
+        **{f"trained head `{name}`": by_segmenter(each) for name, each in heads.items()},
+    }
+
+
+def by_segmenter(segmenter: Segmenter) -> Way:
+    """A head as users meet it."""
+
+    def answer(sight: Sight) -> Answer:
+        given = segmenter.segment_latents(sight.latents, sight.phrases)
+        return Answer(given.probabilities, torch.tensor(given.scores), is_probability=True)
+
+    return answer
+
+
+def _words_alone() -> dict[str, Way]:
+    layers = replace(LAYERS["miniature"], links=())
+    by_level = {
+        f"words at {level}": _by_words(replace(layers, words=blocks))
+        for level, blocks in _LEVELS.items()
+    }
+    return {
+        "words": _by_words(layers),
+        "words by plain dot product": _by_plain_products(layers),
+        **by_level,
+        "words, phrases competing": _by_words(layers, competing=True),
+    }
+
+
+def _words_and_links() -> dict[str, Way]:
+    layers = LAYERS["miniature"]
+    return {
+        "words + walk, 1 step": _by_words(layers, steps=1),
+        "words + walk, 2 steps": _by_words(layers, steps=2),
+        "words + walk, 4 steps": _by_words(layers, steps=4),
+        "words + refinement (iSeg)": _by_refinement(layers),
+        "words + walk, phrases competing": _by_words(layers, steps=1, competing=True),
+    }
+
+
+def _timesteps() -> dict[str, Way]:
+    def at(*timesteps: float) -> Way:
+        several = [_by_words(replace(LAYERS["miniature"], timestep=t), steps=1) for t in timesteps]
+
+        def answer(sight: Sight) -> Answer:
+            return _plain(torch.stack([way(sight).maps for way in several]).mean(dim=0))
+
+        return answer
+
+    return {
+        "words + walk at t = 300": at(300.0),
+        "words + walk at t = 400": at(400.0),
+        "words + walk at t = 300, 400, 500": at(300.0, 400.0, 500.0),
+    }
+
+
+def _noise_differences() -> dict[str, Way]:
+    return {
+        "noise difference, 1 noise": _by_noise(1),
+        f"noise difference, {_NOISES} noises": _by_noise(_NOISES),
+        "words + walk x noise difference, 1 noise": _by_words_and_noise(1),
+        f"words + walk x noise difference, {_NOISES} noises": _by_words_and_noise(_NOISES),
+    }
+
+
+def _controls() -> dict[str, Way]:
+    def same(make: Callable[[Sight], Tensor]) -> Way:
+        def answer(sight: Sight) -> Answer:
+            maps = make(sight).expand(len(sight.phrases), -1, -1)
+            presence = torch.full((len(maps),), _NO_CHOICE)
+            return Answer(maps, presence, is_probability=bool(maps.amin() == maps.amax()))
+
+        return answer
+
+    def by_clusters(clusters: int) -> Way:
+        return same(lambda sight: central_cluster(sight.latents, clusters))
+
+    def by_chance(sight: Sight) -> Answer:
+        generator = torch.Generator().manual_seed(sight.number)
+        return _plain(random_maps(len(sight.phrases), sight.size, generator))
+
+    return {
+        "control: random": by_chance,
+        "control: everything": same(lambda sight: torch.ones(sight.size)),
+        "control: the middle": same(lambda sight: centre_map(sight.size)),
+        "control: latents far from their mean": same(lambda sight: distance_map(sight.latents)),
+        **{f"control: z-clusters, k = {count}": by_clusters(count) for count in (2, 3, 4)},
+    }
+
+
+def _by_words(layers: Layers, *, steps: int = 0, competing: bool = False) -> Way:
+    def answer(sight: Sight) -> Answer:
+        attention = sight.attention(layers)
+        scores = score_words(attention, sight.size)
+        if steps:
+            scores = _along_links(scores, attention, sight.size, steps)
+        return _plain(compete(scores) if competing else scores)
+
+    return answer
+
+
+def _by_plain_products(layers: Layers) -> Way:
+    """Without what `score_words` does beside: the mean over tokens of query times key."""
+
+    def answer(sight: Sight) -> Answer:
+        attention = sight.attention(layers)
+        maps = []
+        for words in attention.words.values():
+            tokens = [
+                keys[:, 1 : 1 + count].mean(dim=1)
+                for keys, count in zip(words.keys, attention.counts, strict=True)
+            ]
+            scale = words.queries.shape[-1] ** -0.5
+            scores = torch.einsum("hnd,phd->pn", words.queries, torch.stack(tokens)) * scale
+            grid = grid_of(words.queries.shape[1], sight.size)
+            maps.append(enlarged(on_grid(scores / len(words.queries), grid), sight.size))
+        return _plain(torch.stack(maps).mean(dim=0))
+
+    return answer
+
+
+def _by_refinement(layers: Layers) -> Way:
+    """The presence is that of the words, for refined maps keep no scale."""
+
+    def answer(sight: Sight) -> Answer:
+        attention = sight.attention(layers)
+        scores = score_words(attention, sight.size)
+        grid = _grid_of_links(attention, sight.size)
+        matrix = link_matrix(attention.links.values())
+        refined = on_grid(refine(pooled(scores, grid), matrix), grid)
+        return Answer(refined, scores.amax(dim=(1, 2)))
+
+    return answer
+
+
+def _by_noise(noises: int) -> Way:
+    def answer(sight: Sight) -> Answer:
+        return _plain(_mean_difference(sight, noises))
+
+    return answer
+
+
+def _by_words_and_noise(noises: int) -> Way:
+    """The default's scores as shares, of which a noise difference takes at most half."""
+    by_words = _by_words(LAYERS["miniature"], steps=1)
+
+    def answer(sight: Sight) -> Answer:
+        scores = by_words(sight)
+        lowest = scores.maps.amin(dim=(1, 2), keepdim=True)
+        share = (scores.maps - lowest) / (scores.presence[:, None, None] - lowest).clamp_min(1e-6)
+        prior = clipped(_mean_difference(sight, noises))
+        return Answer(enlarged(share, sight.size) * (1 + prior) / 2, scores.presence)
+
+    return answer
+
+
+def _mean_difference(sight: Sight, noises: int) -> Tensor:
+    maps = [sight.noise_difference(seed, NOISE_TIMESTEP) for seed in range(noises)]
+    return torch.stack(maps).mean(dim=0)
+
+
+def _along_links(scores: Tensor, attention: Attention, size: tuple[int, int], steps: int) -> Tensor:
+    grid = _grid_of_links(attention, size)
+    matrix = link_matrix(attention.links.values())
+    return on_grid(walk(pooled(scores, grid), matrix, steps), grid)
+
+
+def _grid_of_links(attention: Attention, size: tuple[int, int]) -> tuple[int, int]:
+    return grid_of(next(iter(attention.links.values())).queries.shape[1], size)
+
+
+def _plain(maps: Tensor) -> Answer:
+    """Maps whose highest value tells whether the thing is there."""
+    return Answer(maps, maps.amax(dim=(1, 2)))
