@@ -106,6 +106,7 @@ def test_a_cache_holds_the_scenes_that_it_names(finished: Path) -> None:
     assert (cache.labels()[5] == scene.labels).all()
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work(tmp_path: Path) -> None:
     """The same command under a launcher; twice the samples, and one set of weights."""
     words = [

@@ -166,6 +166,7 @@ def test_sdxl_is_refused_without_attention_and_told_what_to_do(client: Client) -
     assert "got one of SDXL: load the head training-free, and turn on" in failure.message
 
 
+@pytest.mark.slow
 def test_a_small_sdxl_of_the_host_s_own_classes_goes_the_whole_way(server: Server) -> None:
     """In a process of its own: UNet, encoders and tokenizers are ComfyUI's, the weights random."""
     python = find_python(server.host)
