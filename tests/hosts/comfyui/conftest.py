@@ -17,7 +17,10 @@ Start = Callable[..., Server]
 
 
 def _parameters(hosts: list[Host]) -> list[object]:
-    return [pytest.param(host, id=host.version) for host in hosts] or [
+    """The newest version for every run, older ones for `-m slow`."""
+    newest = [pytest.param(host, id=host.version) for host in hosts[:1]]
+    older = [pytest.param(host, id=host.version, marks=pytest.mark.slow) for host in hosts[1:]]
+    return [*newest, *older] or [
         pytest.param(None, id="no-host", marks=pytest.mark.skip(reason=NO_HOST))
     ]
 
@@ -44,7 +47,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
 
 @pytest.fixture(scope="session", params=_parameters(HOSTS))
 def every_server(request: pytest.FixtureRequest, start: Start) -> Server:
-    """A server of each version of ComfyUI that is on this machine."""
+    """A server of each version of ComfyUI on this machine, of the older ones with `-m slow`."""
     return start(request.param)
 
 

@@ -182,6 +182,7 @@ class TestMemory:
         assert bank["limit"] == 256 * MIB
         assert 0 <= bank["used"] <= bank["limit"]
 
+    @pytest.mark.slow
     def test_two_hundred_runs_stay_within_the_bound(self, client: Client, small_bank: int) -> None:
         resident: list[int] = []
         used: list[int] = []
