@@ -292,8 +292,7 @@ def _mask_what_is_given(p: Any, host: Host, settings: Settings) -> None:
     Raises:
         LDZNetError: It is not there, or cannot be found; then the picture stays as it is.
     """
-    nothing = Image.new("L", p.init_images[0].size)
-    p.image_mask = nothing
+    p.image_mask = Image.new("L", p.init_images[0].size)
     full_res, p.inpaint_full_res = p.inpaint_full_res, False  # else hosts repaint it all
     answer = mask_picture(host, p.init_images[0], settings)
     if not answer.found_anything and not settings.invert:

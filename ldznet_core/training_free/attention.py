@@ -78,17 +78,17 @@ def attend(
         )
     words, links = {}, {}
     for block in layers.links:
-        queries, keys = (
-            _read(features, unet, layers, Place(block, part))
-            for part in ("links.query", "links.key")
+        asking, answering = Place(block, "links.query"), Place(block, "links.key")
+        attention: Any = attention_of(unet, asking, layers)
+        links[block] = Link(
+            _read(features, asking, attention.heads), _read(features, answering, attention.heads)
         )
-        links[block] = Link(queries, keys)
     for block in layers.words:
-        place = Place(block, "words.query")
-        attention: Any = attention_of(unet, place, layers)
+        asking = Place(block, "words.query")
+        attention = attention_of(unet, asking, layers)
         keys = _keys(attention.to_k, context)
         words[block] = Words(
-            _read(features, unet, layers, place),
+            _read(features, asking, attention.heads),
             torch.stack([_split(each, attention.heads) for each in keys]).cpu(),
         )
     words_only = tuple(count - 2 for count in counts)
@@ -108,7 +108,7 @@ def _keys(layer: Any, context: Tensor) -> Tensor:
     return F.linear(context.to(weight.device, torch.float32), weight.float())
 
 
-def _read(features: Features, unet: nn.Module, layers: Layers, place: Place) -> Tensor:
+def _read(features: Features, place: Place, heads: int) -> Tensor:
     """What a place gave, ``(heads, N, d)`` in float32 on the CPU."""
     given = features.blocks.get(place)
     if given is None or len(given) != 1:
@@ -117,8 +117,7 @@ def _read(features: Features, unet: nn.Module, layers: Layers, place: Place) -> 
             f"expected one row of {place.part} in block {place.block}, got {got}: capture the "
             "places of this family, of one picture"
         )
-    attention: Any = attention_of(unet, place, layers)
-    return _split(given[0], attention.heads).cpu()
+    return _split(given[0], heads).cpu()
 
 
 def _split(tokens: Tensor, heads: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 from torch import nn
@@ -44,11 +45,12 @@ def find_places(unet: nn.Module, layers: Layers) -> Taps:
     Raises:
         UnsupportedModelError: It is of another layout.
     """
+    transformers = find_transformers(unet, _LAYOUTS)
     places: dict[Place, Tap] = {}
     for block in sorted({*layers.words, *layers.links}):
         for part in _MODULES:
             if block in (layers.words if part == "words.query" else layers.links):
-                name = f"{_transformer_name(unet, block, layers)}.{_MODULES[part]}"
+                name = f"{_transformer_name(transformers, block, layers)}.{_MODULES[part]}"
                 places[Place(block, part)] = Tap(name, unet.get_submodule(name), axes=3)
     return places
 
@@ -56,11 +58,11 @@ def find_places(unet: nn.Module, layers: Layers) -> Taps:
 def attention_of(unet: nn.Module, place: Place, layers: Layers) -> nn.Module:
     """The attention layer that a place belongs to, which knows its heads and its keys."""
     layer = _MODULES[place.part].split(".")[0]
-    return unet.get_submodule(f"{_transformer_name(unet, place.block, layers)}.{layer}")
+    transformers = find_transformers(unet, _LAYOUTS)
+    return unet.get_submodule(f"{_transformer_name(transformers, place.block, layers)}.{layer}")
 
 
-def _transformer_name(unet: nn.Module, block: int, layers: Layers) -> str:
-    taps = find_transformers(unet, _LAYOUTS)
+def _transformer_name(taps: Sequence[Tap], block: int, layers: Layers) -> str:
     if block > len(taps):
         raise UnsupportedModelError(
             f"expected a UNet with {block} spatial transformers, got {len(taps)}: choose the "
