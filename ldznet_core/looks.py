@@ -15,7 +15,7 @@ from .errors import InputError, UnsupportedModelError
 from .phrases import fill_template
 from .procedure import OFFICIAL_TEMPLATES, OFFICIAL_TIMESTEPS, Procedure
 from .segmentation import Request
-from .training_free import Attention, TrainingFreeHead, attend
+from .training_free import Attention, TrainingFreeHead, attend, glance
 
 if TYPE_CHECKING:
     from .head import Head, HeadSettings
@@ -23,14 +23,22 @@ if TYPE_CHECKING:
 BlockFeatures: TypeAlias = Features | Mapping[Any, Tensor]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Look:
-    """A pass over a picture for some of its phrases, not made yet."""
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """Phrases that go through the networks at once."""
 
     rows: slice
-    """Which of the phrases, and then the negatives, it is for."""
+    """Which of the phrases, and then the negatives, they are."""
     texts: list[str]
     """These, in their template."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """A pass over a picture, not made yet."""
+
+    portions: tuple[Portion, ...]
+    """What is read off it: one, unless phrases do not condition the pass."""
     latents: Tensor
     """``(1, C, h, w)``, clean."""
     timestep: float
@@ -40,7 +48,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """What a pass gave for the head."""
+    """What a pass gave for the head, for a portion of the phrases."""
 
     rows: slice
     latents: Tensor
@@ -57,7 +65,7 @@ class Probed:
 
     request: Request
     seen: Iterable[Seen]
-    """Every pass, or an iterator that makes them one by one."""
+    """Every portion, or an iterator that makes the passes one by one."""
     frame: tuple[int, int]
     """(height, width) of the picture in the head's logits, from their top left corner."""
     size: tuple[int, int]
@@ -79,7 +87,7 @@ def plan_looks(
         config: The head's, for what the procedure leaves to it.
         request: What is asked.
         latents: ``(1, C, h, w)``, clean; or what they are drawn from.
-        phrases_per_pass: How many phrases share a pass, unless each has its own randomness.
+        phrases_per_pass: How many phrases make a portion, unless each has its own randomness.
         picture: What tells the picture from others, for the official randomness.
     """
     if procedure.has_official_randomness:
@@ -89,48 +97,63 @@ def plan_looks(
     template = config.template if procedure.template is None else procedure.template
     has_choice = procedure.timesteps and config.reads != "nothing"
     timesteps = procedure.timesteps if has_choice else (config.timestep,)
-    for start in range(0, len(request.asked), phrases_per_pass):
-        rows = slice(start, start + phrases_per_pass)
-        texts = fill_template(template, request.asked[rows])
+    portions = _portions(template, request, phrases_per_pass)
+    shared = [portions] if config.probes_once else [(portion,) for portion in portions]
+    for together in shared:
         for timestep in timesteps:
-            yield Look(rows, texts, mode, timestep, procedure.generator())
+            yield Look(together, mode, timestep, procedure.generator())
 
 
-def make_pass(backbone: Backbone, head: Head, look: Look) -> Seen:
+def make_pass(backbone: Backbone, head: Head, look: Look) -> Iterator[Seen]:
     """Encode the texts of a look, and probe the backbone for what the head reads.
 
-    Attention is read under no text at all: words are thought of afterwards.
+    What is read once for all phrases is read under no text: they are thought of afterwards.
     """
-    context = backbone.encode_text(look.texts)
-    seen = Seen(look.rows, look.latents, context, None)
-    if head.config.reads == "nothing":
-        return seen
+    contexts = [backbone.encode_text(portion.texts) for portion in look.portions]
+    features = None
+    if head.config.reads != "nothing":
+        texts = [""] if head.config.probes_once else look.portions[0].texts
+        features = _probe(backbone, head, look, texts)
     if isinstance(head, TrainingFreeHead):
-        heard = _attentive(backbone).probe(
-            look.latents, [""], t=look.timestep, generator=look.generator, taps_of=head.taps_of
+        yield from _attended(backbone, head, look.portions, look.latents, contexts, features)
+        return
+    for portion, context in zip(look.portions, contexts, strict=True):
+        yield Seen(portion.rows, look.latents, context, features)
+
+
+def _probe(backbone: Backbone, head: Head, look: Look, texts: list[str]) -> Features:
+    if head.config.reads == "attention" or isinstance(backbone, AttentiveBackbone):
+        return _attentive(backbone).probe(
+            look.latents, texts, t=look.timestep, generator=look.generator, taps_of=head.taps_of
         )
-        return attended(backbone, head, look.texts, replace(seen, features=heard))
-    features = backbone.probe(look.latents, look.texts, t=look.timestep, generator=look.generator)
-    return replace(seen, features=features)
+    return backbone.probe(look.latents, texts, t=look.timestep, generator=look.generator)
 
 
-def attended(backbone: Backbone, head: TrainingFreeHead, texts: Sequence[str], seen: Seen) -> Seen:
-    """What a head without weights reads of a pass: its attention for these texts.
+def _attended(
+    backbone: Backbone,
+    head: TrainingFreeHead,
+    portions: Sequence[Portion],
+    latents: Tensor,
+    contexts: Iterable[Tensor],
+    features: BlockFeatures | None,
+) -> Iterator[Seen]:
+    """What a head without weights reads of one pass: its attention for each portion of phrases.
 
     Raises:
         UnsupportedModelError: The backbone does not show its attention.
         InputError: What was captured is not its attention.
     """
-    attentive = _attentive(backbone)
-    if not isinstance(seen.features, Features):
+    attentive, layers = _attentive(backbone), head.config.layers
+    if not isinstance(features, Features):
         raise InputError(
             "expected attention captured as `Features`, got something else: capture it with "
             "head.taps_of, or make a probe"
         )
-    counts = attentive.count_tokens(texts)
-    layers = head.config.layers
-    attention = attend(seen.features, attentive.unet, layers, seen.context, counts)
-    return replace(seen, features=attention)
+    glanced = glance(features, attentive.unet, layers)
+    for portion, context in zip(portions, contexts, strict=True):
+        counts = attentive.count_tokens(portion.texts)
+        attention = attend(glanced, attentive.unet, layers, context, counts)
+        yield Seen(portion.rows, latents, context, attention)
 
 
 def _attentive(backbone: Backbone) -> AttentiveBackbone:
@@ -162,21 +185,26 @@ def given_passes(
         latents: ``(1, C, h, w)``, clean.
         features: As a caller gave them, for where they come from.
         blocks: What the head reads of them, ``(1, C, h, w)`` or a row for each phrase.
-        phrases_per_pass: How many phrases share a pass.
+        phrases_per_pass: How many phrases make a portion.
     """
-    for start in range(0, len(request.asked), phrases_per_pass):
-        rows = slice(start, start + phrases_per_pass)
-        texts = fill_template(template, request.asked[rows])
-        context = backbone.encode_text(texts)
-        if isinstance(head, TrainingFreeHead):
-            seen = Seen(rows, latents, context, features)
-            yield attended(backbone, head, texts, seen)
-            continue
+    portions = _portions(template, request, phrases_per_pass)
+    contexts = (backbone.encode_text(portion.texts) for portion in portions)
+    if isinstance(head, TrainingFreeHead):
+        yield from _attended(backbone, head, portions, latents, list(contexts), features)
+        return
+    for portion, context in zip(portions, contexts, strict=True):
+        rows = portion.rows
         of_rows = {n: each[rows] if len(each) > 1 else each for n, each in blocks.items()}
         if isinstance(features, Features) and blocks:
             yield Seen(rows, latents, context, replace(features, blocks=of_rows))
         else:
             yield Seen(rows, latents, context, of_rows)
+
+
+def _portions(template: str, request: Request, most: int) -> tuple[Portion, ...]:
+    """All that is asked, at most so many phrases at once."""
+    slices = [slice(start, start + most) for start in range(0, len(request.asked), most)]
+    return tuple(Portion(rows, fill_template(template, request.asked[rows])) for rows in slices)
 
 
 def _random_looks(
@@ -188,8 +216,8 @@ def _random_looks(
         sample = _sample(latents, generator) if isinstance(latents, Posterior) else latents
         template = OFFICIAL_TEMPLATES[_draw(0, len(OFFICIAL_TEMPLATES), generator)]
         timestep = _draw(*OFFICIAL_TIMESTEPS, generator)
-        texts = fill_template(template, [phrase])
-        yield Look(slice(number, number + 1), texts, sample, timestep, generator)
+        portion = Portion(slice(number, number + 1), fill_template(template, [phrase]))
+        yield Look((portion,), sample, timestep, generator)
 
 
 def _sample(posterior: Posterior, generator: torch.Generator) -> Tensor:

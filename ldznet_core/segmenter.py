@@ -14,7 +14,7 @@ from .backbone import Backbone, Posterior, SamplingBackbone
 from .capture import Features
 from .errors import InputError, UnsupportedModelError
 from .frames import STRIDE
-from .head import Head, HeadConfig
+from .head import Head
 from .looks import BlockFeatures, Probed, Seen, given_passes, make_pass, plan_looks
 from .pictures import pad_picture, size_of, to_picture
 from .preprocessing import working_picture
@@ -48,7 +48,7 @@ class Segmenter:
             backbone: Encodes pictures and phrases, and takes features from its UNet.
             head: Trained for the backbone's family; or none, which fits the families it knows.
             phrases_per_pass: How many phrases go through the networks at once.
-            on_pass: Told of each such pass when it is done.
+            on_pass: Told when the masks of so many phrases are done.
             procedure: How pictures are looked at; None is the default one, without chance.
 
         Raises:
@@ -132,7 +132,7 @@ class Segmenter:
         with _inference(self.head):
             for each in probed.seen:
                 logits = self.head(each.latents, each.context, each.features)[:, 0].float()
-                _check_finite(logits, "logits of the head (load it with dtype=torch.float32)")
+                _check_finite(logits, f"logits of the head{self._dtype_hint()}")
                 by_rows.setdefault(each.rows.start, []).append(logits)
                 if isinstance(each.features, Features | Attention):
                     origins.add((each.features.source, each.features.timestep))
@@ -257,7 +257,7 @@ class Segmenter:
     ) -> Iterator[Seen]:
         config, per_pass = self.head.config, self.phrases_per_pass
         for look in plan_looks(self.procedure, config, request, latents, per_pass, picture):
-            yield make_pass(self.backbone, self.head, look)
+            yield from make_pass(self.backbone, self.head, look)
 
     def _encoded(self, picture: Image) -> Posterior | Tensor:
         if self.procedure.has_official_randomness and isinstance(self.backbone, SamplingBackbone):
@@ -281,19 +281,23 @@ class Segmenter:
             )
         _check_finite(latents, "latents")
 
+    def _dtype_hint(self) -> str:
+        """What else may help against NaN; a head without weights has no dtype."""
+        has_weights = self.head.config.reads != "attention"
+        return " (load it with dtype=torch.float32)" if has_weights else ""
+
     def _checked_features(self, features: BlockFeatures | None, rows: int) -> dict[Any, Tensor]:
         """The features that the head reads; what is missing or misshapen is the head's to say."""
         given = features.blocks if isinstance(features, Features) else features or {}
-        if isinstance(self.head.config, HeadConfig):
-            given = {block: given[block] for block in self.head.config.taps if block in given}
-        read = dict(given)
-        for block, feature in read.items():
+        read = {key: given[key] for key in self.head.config.taps if key in given}
+        for key, feature in read.items():
+            place = f"block {key}" if isinstance(key, int) else str(key)
             if len(feature) not in (1, rows):
                 raise InputError(
-                    f"expected 1 or {rows} rows of features in block {block}, got {len(feature)}: "
+                    f"expected 1 or {rows} rows of features in {place}, got {len(feature)}: "
                     "one for the picture, or one for each phrase and negative"
                 )
-            _check_finite(feature, f"features of block {block}")
+            _check_finite(feature, f"features of {place}")
         return read
 
 

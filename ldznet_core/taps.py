@@ -81,14 +81,14 @@ def find_transformers(
         middle = _attentions([("mid_block", unet.get_submodule("mid_block"))])
         up = _attentions(_numbered(unet, "up_blocks"))
     else:
-        raise _unsupported(type(unet).__name__)
+        raise _unsupported(layouts, type(unet).__name__, has_no_unet=_is_transformer(unet))
     parts = [_transformers_in(places) for places in (down, middle, up)]
     if any(_spans_frames(tap.module) for taps in parts for tap in taps):
-        raise _unsupported(f"{type(unet).__name__} for video")
+        raise _unsupported(layouts, f"{type(unet).__name__} for video")
     counts = tuple(len(taps) for taps in parts)
     if counts not in layouts:
         likeness = ", as in SDXL" if counts == (4, 1, 6) else ""
-        raise _unsupported(f"{type(unet).__name__} with {' + '.join(map(str, counts))}{likeness}")
+        raise _unsupported(layouts, f"{type(unet).__name__} with {_sum(counts)}{likeness}")
     return [tap for taps in parts for tap in taps]
 
 
@@ -124,8 +124,25 @@ def _spans_frames(transformer: nn.Module) -> bool:
     return hasattr(transformer, "time_stack") or hasattr(transformer, "temporal_transformer_blocks")
 
 
-def _unsupported(what_came: str) -> UnsupportedModelError:
-    return UnsupportedModelError(
-        "expected the UNet of an SD 1.x model, with 6 + 1 + 9 spatial transformers (down, middle, "
-        f"up), got {what_came}: choose a model of SD 1.x, and of it the UNet"
+def _is_transformer(model: object) -> bool:
+    """Whether it is a transformer as a whole, as SD3's and Flux's are under every host."""
+    return any(
+        _has(model, part) for part in ("joint_blocks", "double_blocks", "transformer_blocks")
     )
+
+
+def _unsupported(
+    layouts: Sequence[tuple[int, int, int]], what_came: str, *, has_no_unet: bool = False
+) -> UnsupportedModelError:
+    families = "SD 1.x" if list(layouts) == [_LAYOUT] else "SD 1.x, SD 2.x or SDXL"
+    advice = f"choose a model of {families}, and of it the UNet"
+    if has_no_unet:
+        advice = f"models without a UNet, such as SD3 and Flux, cannot be read yet, so {advice}"
+    return UnsupportedModelError(
+        f"expected the UNet of an {families} model, with {' or '.join(map(_sum, layouts))} spatial "
+        f"transformers (down, middle, up), got {what_came}: {advice}"
+    )
+
+
+def _sum(counts: Sequence[int]) -> str:
+    return " + ".join(map(str, counts))

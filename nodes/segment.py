@@ -18,15 +18,13 @@ from .answer import Answer, Edges, node_output, outputs
 from .backbone import ComfyBackbone, check_trained
 from .bank import BANK, Missing
 from .conversions import latents_of, pictures_of
+from .edges import edge_inputs
 from .managed_head import ManagedHead
 from .schema import CATEGORY, described
 from .sockets import HeadSocket
 
 PHRASES_PER_PASS = 4
 """As much memory as sampling a batch of two with guidance; fixed, as the masks depend on it."""
-
-UNET_MULTIPLE = 8
-"""Latents of other sides are padded for a probe, but not by samplers."""
 
 
 class LDZNetSegment(io.ComfyNode):
@@ -97,7 +95,7 @@ class LDZNetSegment(io.ComfyNode):
             latents = backbone.scaled(picture)
             captured = Missing("") if source == "probe" else BANK.get(picture)
             if is_free:
-                captured = _with_attention(captured, latents)
+                captured = _with_attention(captured)
             if not isinstance(captured, Missing):
                 masks = segmenter.segment_features(latents, captured, *asked)
                 return Answer(masks, is_of_attention=is_free)
@@ -207,22 +205,7 @@ def _options() -> list[io.Input]:
             tooltip="What to take out of every mask, one a line; what is absent takes nothing.",
             placeholder="take out of every mask (optional)",
         ),
-        io.Int.Input(
-            "grow",
-            default=0,
-            min=0,
-            max=256,
-            optional=True,
-            tooltip="Pixels by which the masks reach further to every side.",
-        ),
-        io.Int.Input(
-            "feather",
-            default=0,
-            min=0,
-            max=256,
-            optional=True,
-            tooltip="Pixels over which the masks' edges fade, to either side.",
-        ),
+        *edge_inputs(),
     ]
 
 
@@ -253,14 +236,12 @@ def _segmenter(
     )
 
 
-def _with_attention(captured: Features | Missing, latents: Tensor) -> Features | Missing:
-    """What was captured, if attention is in it that can be read for these latents."""
+def _with_attention(captured: Features | Missing) -> Features | Missing:
+    """What was captured, if attention is in it."""
     if isinstance(captured, Missing):
         return captured
     if not any(isinstance(key, Place) for key in captured.blocks):
         return Missing("LD-ZNet Capture was not told to listen for attention")
-    if any(side % UNET_MULTIPLE for side in latents.shape[-2:]):
-        return Missing("attention of a picture whose sides are no multiples of 64 is not read yet")
     return captured
 
 

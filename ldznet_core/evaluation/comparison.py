@@ -86,11 +86,17 @@ class Figures:
     """Of a case, in UNet passes of one row."""
 
 
-def tally(ways: Mapping[str, Way], miniature: Miniature, cases: Iterable[Case]) -> dict[str, Tally]:
-    """What every way says of every case."""
+def tally(
+    ways: Mapping[str, Way],
+    miniature: Miniature,
+    cases: Iterable[Case],
+    *,
+    are_painted: bool = False,
+) -> dict[str, Tally]:
+    """What every way says of every case, as it is or painted anew by the miniature."""
     tallies = {name: Tally() for name in ways}
     for number, case in enumerate(cases):
-        sight = Sight(miniature, case, number)
+        sight = Sight(miniature, case, number, is_painted=are_painted)
         for name, way in ways.items():
             _judge(way(sight), case, tallies[name])
     return tallies
@@ -133,14 +139,17 @@ def figures(given: Tally, chosen: Chosen, cost: float) -> Figures:
 
 
 @torch.inference_mode()
-def cost_of(way: Way, miniature: Miniature, case: Case) -> float:
-    """CPU seconds of a way on a case, without encoding it, over those of a UNet pass of one row."""
+def cost_of(way: Way, miniature: Miniature, case: Case, *, is_painted: bool = False) -> float:
+    """CPU seconds of a way on a case, over those of a UNet pass of one row.
+
+    What it takes to encode the case, or to paint it anew, is left out.
+    """
     latents = Sight(miniature, case).latents
     context = miniature.encode_text([""])
     timestep = torch.tensor([400.0])
     ratios = []
     for _ in range(_PAIRS):
-        sight = Sight(miniature, case)
+        sight = Sight(miniature, case, is_painted=is_painted)
         one_pass = _seconds(lambda: miniature.unet(latents, timestep, context))
         ratios.append(_seconds(lambda sight=sight: way(sight)) / one_pass)  # type: ignore[misc]
     return statistics.median(ratios)

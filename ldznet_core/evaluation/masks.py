@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
+from ..miniature import Miniature
 from ..segmenter import Segmenter
 from .cases import Case
 from .metrics import Overlap, cumulative_iou, mean_iou, overlap, rate
+from .painted import paint_anew
 
 LEAST_SIDE = 24
 """Things smaller than a square of this side in pixels are counted apart."""
@@ -45,9 +47,12 @@ class MaskFigures:
 
 
 def evaluate_masks(
-    segmenter: Segmenter, cases: Iterable[Case], threshold: float | None = None
+    segmenter: Segmenter,
+    cases: Iterable[Case],
+    threshold: float | None = None,
+    painter: Miniature | None = None,
 ) -> MaskFigures:
-    """Segment every case's picture, by a probe for each phrase.
+    """Segment every case's picture: by probes, or by what was captured while it was painted anew.
 
     A thing that is not found has an empty mask, and so an IoU of 0.
 
@@ -55,13 +60,17 @@ def evaluate_masks(
         segmenter: What is measured.
         cases: The pictures, phrases and truths.
         threshold: Of the masks; None is the head's own.
+        painter: Paints each scene anew; None leaves them as they are.
     """
     figures = MaskFigures()
-    for case in cases:
+    for number, case in enumerate(cases):
         texts = [phrase.text for phrase in case.phrases]
-        given = segmenter.segment_image(
-            Image.fromarray(case.scene.image), texts, threshold=threshold
-        )
+        image = Image.fromarray(case.scene.image)
+        if painter is None:
+            given = segmenter.segment_image(image, texts, threshold=threshold)
+        else:
+            painted = paint_anew(painter, case, painter.encode_image(image), number)
+            given = segmenter.segment_features(*painted, texts, threshold=threshold)
         for index, phrase in enumerate(case.phrases):
             if phrase.is_absent:
                 figures.rejected_absent.append(not given.found[index])

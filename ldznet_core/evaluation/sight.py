@@ -1,4 +1,4 @@
-"""A case as ways without a trained head see it: what a model tells of it, each part asked once."""
+"""A case as ways to masks see it: what a model tells of it, each part asked once."""
 
 from __future__ import annotations
 
@@ -6,27 +6,37 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..capture import Features
 from ..miniature import Miniature
 from ..probe import probe_noise
 from ..training_free import Attention, Layers, attend, find_places
 from ..training_free.noise import noise_difference
 from .cases import Case
+from .painted import paint_anew
 
 
 class Sight:
     """A picture and its phrases before the miniature; what was read is kept for other ways."""
 
-    def __init__(self, miniature: Miniature, case: Case, number: int = 0) -> None:
+    def __init__(
+        self, miniature: Miniature, case: Case, number: int = 0, *, is_painted: bool = False
+    ) -> None:
         """Encode the picture and the phrases.
 
         Args:
             miniature: What looks.
             case: What is asked.
-            number: Of the case, for ways that play at random.
+            number: Of the case, for what is random.
+            is_painted: Whether the miniature paints the scene anew before it looks.
         """
         self.miniature, self.case, self.number = miniature, case, number
         self.phrases = [phrase.text for phrase in case.phrases]
         self.latents = miniature.encode_image(Image.fromarray(case.scene.image))
+        self.captured: Features | None = None
+        """What was captured while the scene was painted."""
+        if is_painted:
+            painted = paint_anew(miniature, case, self.latents, number)
+            self.latents, self.captured = painted.latents, painted.captured
         self.context = miniature.encode_text(self.phrases)
         self._attention: dict[tuple[Layers, float], Attention] = {}
         self._noise: dict[tuple[int, float], Tensor] = {}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..segmenter import Segmenter
 from ..training_free import LAYERS, Attention, Layers
-from ..training_free.links import link_matrix, pooled, refine, walk
+from ..training_free.links import refine, walk
 from ..training_free.noise import clipped
 from ..training_free.words import compete, enlarged, grid_of, on_grid, score_words
 from .controls import central_cluster, centre_map, distance_map, random_maps
@@ -26,6 +26,9 @@ _LEVELS = {
     "8x8": (3, 4, 11, 12, 13),
     "4x4": (5, 6, 8, 9, 10),
 }
+_LAYERS = replace(LAYERS["miniature"], presence_words=())
+"""The default's mask alone, whose own highest score is its presence."""
+
 _NO_CHOICE = 0.0  # the presence of controls, which cannot tell what is there
 
 
@@ -44,13 +47,23 @@ class Answer:
 Way: TypeAlias = Callable[[Sight], Answer]
 
 
-def ways_to_compare(default: Segmenter, heads: Mapping[str, Segmenter]) -> dict[str, Way]:
+def ways_to_compare(
+    default: Segmenter, heads: Mapping[str, Segmenter], *, are_painted: bool = False
+) -> dict[str, Way]:
     """Everything that is measured, by its name.
 
     Args:
         default: The miniature without a trained head.
         heads: The miniature with trained heads, by name.
+        are_painted: Whether scenes are painted anew, so that something is captured on the way.
     """
+    shown = {"**training-free**": default}
+    shown |= {f"trained head `{name}`": each for name, each in heads.items()}
+    heard = {
+        f"{name}, captured while sampling": by_capture(each)
+        for name, each in shown.items()
+        if are_painted and each.head.config.reads != "nothing"
+    }
     return {
         "**training-free**, the default": by_segmenter(default),
         **_words_alone(),
@@ -59,6 +72,7 @@ def ways_to_compare(default: Segmenter, heads: Mapping[str, Segmenter]) -> dict[
         **_noise_differences(),
         **_controls(),
         **{f"trained head `{name}`": by_segmenter(each) for name, each in heads.items()},
+        **heard,
     }
 
 
@@ -72,8 +86,18 @@ def by_segmenter(segmenter: Segmenter) -> Way:
     return answer
 
 
+def by_capture(segmenter: Segmenter) -> Way:
+    """A head as users meet it who listen to the sampler; only of scenes that are painted anew."""
+
+    def answer(sight: Sight) -> Answer:
+        given = segmenter.segment_features(sight.latents, sight.captured, sight.phrases)
+        return Answer(given.probabilities, torch.tensor(given.scores), is_probability=True)
+
+    return answer
+
+
 def _words_alone() -> dict[str, Way]:
-    layers = replace(LAYERS["miniature"], links=())
+    layers = replace(_LAYERS, links=())
     by_level = {
         f"words at {level}": _by_words(replace(layers, words=blocks))
         for level, blocks in _LEVELS.items()
@@ -87,9 +111,11 @@ def _words_alone() -> dict[str, Way]:
 
 
 def _words_and_links() -> dict[str, Way]:
-    layers = LAYERS["miniature"]
+    layers, presence = _LAYERS, LAYERS["miniature"].presence_words
+    by_presence = _by_words(replace(layers, words=presence), steps=1)
     return {
         "words + walk, 1 step": _by_words(layers, steps=1),
+        f"words of blocks {_listed(presence)} + walk, 1 step": by_presence,
         "words + walk, 2 steps": _by_words(layers, steps=2),
         "words + walk, 4 steps": _by_words(layers, steps=4),
         "words + refinement (iSeg)": _by_refinement(layers),
@@ -99,7 +125,7 @@ def _words_and_links() -> dict[str, Way]:
 
 def _timesteps() -> dict[str, Way]:
     def at(*timesteps: float) -> Way:
-        several = [_by_words(replace(LAYERS["miniature"], timestep=t), steps=1) for t in timesteps]
+        several = [_by_words(replace(_LAYERS, timestep=t), steps=1) for t in timesteps]
 
         def answer(sight: Sight) -> Answer:
             return _plain(torch.stack([way(sight).maps for way in several]).mean(dim=0))
@@ -150,9 +176,10 @@ def _controls() -> dict[str, Way]:
 def _by_words(layers: Layers, *, steps: int = 0, competing: bool = False) -> Way:
     def answer(sight: Sight) -> Answer:
         attention = sight.attention(layers)
-        scores = score_words(attention, sight.size)
         if steps:
-            scores = _along_links(scores, attention, sight.size, steps)
+            scores = _along_links(attention, sight.size, layers, steps)
+        else:
+            scores = score_words(attention, sight.size, layers.words)
         return _plain(compete(scores) if competing else scores)
 
     return answer
@@ -183,10 +210,9 @@ def _by_refinement(layers: Layers) -> Way:
 
     def answer(sight: Sight) -> Answer:
         attention = sight.attention(layers)
-        scores = score_words(attention, sight.size)
-        grid = _grid_of_links(attention, sight.size)
-        matrix = link_matrix(attention.links.values())
-        refined = on_grid(refine(pooled(scores, grid), matrix), grid)
+        grid = grid_of(len(attention.links.matrix), sight.size)
+        scores = score_words(attention, sight.size, layers.words, grid)
+        refined = on_grid(refine(scores.flatten(1), attention.links.matrix), grid)
         return Answer(refined, scores.amax(dim=(1, 2)))
 
     return answer
@@ -201,7 +227,7 @@ def _by_noise(noises: int) -> Way:
 
 def _by_words_and_noise(noises: int) -> Way:
     """The default's scores as shares, of which a noise difference takes at most half."""
-    by_words = _by_words(LAYERS["miniature"], steps=1)
+    by_words = _by_words(_LAYERS, steps=1)
 
     def answer(sight: Sight) -> Answer:
         scores = by_words(sight)
@@ -218,14 +244,14 @@ def _mean_difference(sight: Sight, noises: int) -> Tensor:
     return torch.stack(maps).mean(dim=0)
 
 
-def _along_links(scores: Tensor, attention: Attention, size: tuple[int, int], steps: int) -> Tensor:
-    grid = _grid_of_links(attention, size)
-    matrix = link_matrix(attention.links.values())
-    return on_grid(walk(pooled(scores, grid), matrix, steps), grid)
+def _along_links(attention: Attention, size: tuple[int, int], layers: Layers, steps: int) -> Tensor:
+    grid = grid_of(len(attention.links.matrix), size)
+    scores = score_words(attention, size, layers.words, grid).flatten(1)
+    return on_grid(walk(scores, attention.links.matrix, steps), grid)
 
 
-def _grid_of_links(attention: Attention, size: tuple[int, int]) -> tuple[int, int]:
-    return grid_of(next(iter(attention.links.values())).queries.shape[1], size)
+def _listed(blocks: tuple[int, ...]) -> str:
+    return ", ".join(map(str, blocks))
 
 
 def _plain(maps: Tensor) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -19,6 +20,10 @@ class HeadSettings(Protocol):
     def kind(self) -> str: ...  # noqa: D102
     @property
     def reads(self) -> Reads: ...  # noqa: D102
+    @property
+    def taps(self) -> Sequence[Any]: ...  # noqa: D102
+    @property
+    def probes_once(self) -> bool: ...  # noqa: D102
     @property
     def in_channels(self) -> int: ...  # noqa: D102
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from diffusers import DDIMScheduler
@@ -75,6 +75,7 @@ def sample(
     captures: bool = False,
     taps_of: TapsOf = find_taps,
     repaint: Repaint | None = None,
+    begins_at: float | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> tuple[Tensor, list[Features]]:
     """Latents made from noise, and the features captured on the way.
@@ -88,23 +89,28 @@ def sample(
         captures: whether to keep the prompt's features at timesteps in `capture.WINDOW`.
         taps_of: finds where they are taken.
         repaint: what to keep of another picture.
+        begins_at: the timestep from which on steps are made, with ``noise`` for the noisy latents
+            there; None is the first one's.
         on_step: told the number of steps done.
 
     Returns:
         Clean latents ``(B, 4, h, w)``, and the features in the order of the passes.
     """
     scheduler = make_scheduler(steps)
+    timesteps = scheduler.timesteps
+    if begins_at is not None:
+        timesteps = timesteps[timesteps <= begins_at]
     taps = taps_of(unet) if captures else None
     latents, captured = noise, []
-    for done, timestep in enumerate(scheduler.timesteps, start=1):
+    for done, timestep in enumerate(timesteps, start=1):
         if repaint is not None:
             known = scheduler.add_noise(repaint.latents, noise, timestep[None])
             latents = repaint.mask * latents + (1 - repaint.mask) * known
         if taps is not None and WINDOW[0] <= timestep <= WINDOW[1]:
             with capturing(unet, taps) as recorder:
                 predicted = _predict(unet, latents, timestep, guidance)
-            prompt_rows = slice(-len(latents), None)
-            captured.append(recorder.features(float(timestep), "sampling", rows=prompt_rows))
+            both = recorder.features(float(timestep), "sampling")
+            captured.append(_of_prompt(both, len(latents)))
         else:
             predicted = _predict(unet, latents, timestep, guidance)
         step = scheduler.step(predicted, timestep, latents, eta=_FRESH_NOISE, generator=generator)
@@ -114,6 +120,12 @@ def sample(
     if repaint is not None:
         latents = repaint.mask * latents + (1 - repaint.mask) * repaint.latents
     return latents, captured
+
+
+def _of_prompt(features: Features, count: int) -> Features:
+    """The last rows, in memory of their own: a view would keep the unconditional ones alive."""
+    blocks = {key: block[-count:].clone() for key, block in features.blocks.items()}
+    return replace(features, blocks=blocks)
 
 
 def _predict(unet: UNet, latents: Tensor, timestep: Tensor, guidance: Guidance) -> Tensor:

@@ -7,7 +7,7 @@ says for each family where attention is read; `noise` is the paper's own first e
 
 from __future__ import annotations
 
-from .attention import Attention, attend
+from .attention import Attention, attend, glance
 from .head import TRAINING_FREE, TrainingFree, TrainingFreeHead
 from .layers import LAYERS, Layers
 from .places import Place, find_places
@@ -22,4 +22,5 @@ __all__ = [
     "TrainingFreeHead",
     "attend",
     "find_places",
+    "glance",
 ]

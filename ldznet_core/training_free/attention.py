@@ -13,16 +13,8 @@ from torch import Tensor, nn
 from ..capture import Features, Source
 from ..errors import InputError
 from .layers import Layers
+from .links import Link, Links
 from .places import Place, attention_of
-
-
-class Link(NamedTuple):
-    """Self-attention of a block: what each position asks of the others, and what it answers."""
-
-    queries: Tensor
-    """``(heads, N, d)``."""
-    keys: Tensor
-    """``(heads, N, d)``."""
 
 
 class Words(NamedTuple):
@@ -35,12 +27,24 @@ class Words(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Glance:
+    """What a pass showed of one picture, whichever phrases will be asked for; in float32."""
+
+    queries: Mapping[int, Tensor]
+    """By block, what is asked of the text, ``(heads, N, d)``."""
+    links: Links
+    timestep: float
+    """Where on the noise schedule it was read, 0 to 999."""
+    source: Source
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Attention:
     """The attention of one picture for some phrases, in float32."""
 
     words: Mapping[int, Words]
     """By block."""
-    links: Mapping[int, Link]
+    links: Links
     """By block."""
     counts: tuple[int, ...]
     """How many tokens each phrase has, the start and the end token not counted."""
@@ -50,8 +54,33 @@ class Attention:
 
 
 @torch.inference_mode()
+def glance(features: Features, unet: nn.Module, layers: Layers) -> Glance:
+    """Sort what was captured of a picture, once for all portions of its phrases.
+
+    Args:
+        features: One row of every place of `find_places`.
+        unet: Which gave them, or another of its family with the same layers.
+        layers: Of its family.
+
+    Raises:
+        InputError: A place is missing, or not of one picture.
+    """
+
+    def read(place: Place) -> Tensor:
+        attention: Any = attention_of(unet, place, layers)
+        return _read(features, place, attention.heads)
+
+    links = {
+        block: Link(read(Place(block, "links.query")), read(Place(block, "links.key")))
+        for block in layers.links
+    }
+    queries = {block: read(Place(block, "words.query")) for block in layers.asking}
+    return Glance(queries, Links(links), features.timestep, features.source)
+
+
+@torch.inference_mode()
 def attend(
-    features: Features,
+    seen: Features | Glance,
     unet: nn.Module,
     layers: Layers,
     context: Tensor,
@@ -62,8 +91,8 @@ def attend(
     No attention is computed here, and no pass is made: keys are a linear layer of the text.
 
     Args:
-        features: One row of every place of `find_places`.
-        unet: Which gave them, or another of its family with the same layers.
+        seen: As `glance` takes it; or what that gave, where phrases come in portions.
+        unet: Which gave it, or another of its family with the same layers.
         layers: Of its family.
         context: ``(P, T, D)`` text features of the phrases.
         counts: Tokens of each phrase, the start and the end token included.
@@ -76,23 +105,15 @@ def attend(
             "expected words in every phrase, got one without a token: write what to find, or leave "
             "it out"
         )
-    words, links = {}, {}
-    for block in layers.links:
-        asking, answering = Place(block, "links.query"), Place(block, "links.key")
-        attention: Any = attention_of(unet, asking, layers)
-        links[block] = Link(
-            _read(features, asking, attention.heads), _read(features, answering, attention.heads)
-        )
-    for block in layers.words:
-        asking = Place(block, "words.query")
-        attention = attention_of(unet, asking, layers)
+    seen = glance(seen, unet, layers) if isinstance(seen, Features) else seen
+    words = {}
+    for block, queries in seen.queries.items():
+        attention: Any = attention_of(unet, Place(block, "words.query"), layers)
         keys = _keys(attention.to_k, context)
-        words[block] = Words(
-            _read(features, asking, attention.heads),
-            torch.stack([_split(each, attention.heads) for each in keys]).cpu(),
-        )
+        split = torch.stack([_split(each, attention.heads) for each in keys]).cpu()
+        words[block] = Words(queries, split)
     words_only = tuple(count - 2 for count in counts)
-    return Attention(words, links, words_only, features.timestep, features.source)
+    return Attention(words, seen.links, words_only, seen.timestep, seen.source)
 
 
 def _keys(layer: Any, context: Tensor) -> Tensor:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..capture import Features
+from ..capture import Features, Source
 from ..errors import InputError
 from ..frames import STRIDE
 from ..head.config import Reads
 from ..taps import Taps
 from .attention import Attention
 from .layers import Layers, layers_of
-from .links import link_matrix, pooled, walk
-from .places import find_places
+from .links import walk
+from .places import Place, find_places, places_of
 from .words import frame_of, grid_of, on_grid, score_words, step_of
 
 TRAINING_FREE = "training-free"
@@ -42,6 +43,12 @@ class TrainingFreeConfig:
     presence_threshold: float = 0.5
     in_channels: int = 4
     reads: Reads = field(default="attention", init=False)
+    probes_once: bool = field(default=True, init=False)
+
+    @property
+    def taps(self) -> tuple[Place, ...]:
+        """The places whose features it reads."""
+        return tuple(places_of(self.layers))
 
     @property
     def image_side(self) -> int:
@@ -86,7 +93,8 @@ class TrainingFreeHead:
         """Logits ``(P, 1, 8h, 8w)``; above 0 the thing is likelier than not.
 
         A mask ends between the lowest and the highest score of its picture; and no logit is above
-        how surely the thing is there at all, which the highest score tells as it stands.
+        how surely the thing is there at all, which the highest score of other blocks tells as it
+        stands.
 
         Args:
             latents: ``(1, C, h, w)``; only their size counts.
@@ -104,34 +112,43 @@ class TrainingFreeHead:
         height, width = latents.shape[-2:]
         positions = next(iter(features.words.values())).queries.shape[1]
         frame = frame_of(positions, (height, width))
-        scores = self.scores(features, frame)
+        scores = self.scores(features, frame, self.config.layers.words)
         rows, columns = scores.shape[-2:]
-        side = STRIDE * step_of((rows, columns), frame)
-        picture = (side * rows, side * columns)
-        scores = F.interpolate(scores[:, None], picture, mode="bicubic", align_corners=False)
-        return self._read(scores[:, :, : STRIDE * height, : STRIDE * width])
+        step = step_of((rows, columns), frame)
+        picture = (STRIDE * step * rows, STRIDE * step * columns)
+        maps = F.interpolate(scores[:, None], picture, mode="bicubic", align_corners=False)
+        inside = self._inside(maps[:, :, : STRIDE * height, : STRIDE * width])
+        others = self.config.layers.presence_words
+        telling = self.scores(features, frame, others) if others else scores
+        step = step_of((telling.shape[-2], telling.shape[-1]), frame)
+        seen = telling[:, : ceil(height / step), : ceil(width / step)]  # padding has no say
+        is_there = self._is_there(seen, features.source)[:, None, None, None]
+        return -torch.logaddexp(-inside, -is_there)  # the lower of the two, without a plateau
 
-    def scores(self, attention: Attention, size: tuple[int, int]) -> Tensor:
+    def scores(self, attention: Attention, size: tuple[int, int], blocks: Sequence[int]) -> Tensor:
         """How well each phrase fits each position, ``(P, rows, columns)``, after the walk.
 
         Args:
             attention: Of one picture.
             size: (h, w) of its latents, as the pass saw them.
+            blocks: Whose words count.
         """
-        scores = score_words(attention, size)
-        links = list(attention.links.values())
-        if not links or not self.config.layers.walk:
-            return scores
-        grid = grid_of(links[0].queries.shape[1], size)
-        walked = walk(pooled(scores, grid), link_matrix(links), self.config.layers.walk)
-        return on_grid(walked, grid)
+        links, steps = attention.links, self.config.layers.walk
+        if not links or not steps:
+            return score_words(attention, size, blocks)
+        grid = grid_of(len(links.matrix), size)
+        scores = score_words(attention, size, blocks, grid).flatten(1)
+        return on_grid(walk(scores, links.matrix, steps), grid)
 
-    def _read(self, scores: Tensor) -> Tensor:
-        """Scores ``(P, 1, H, W)`` as logits."""
-        layers = self.config.layers
+    def _inside(self, scores: Tensor) -> Tensor:
+        """Where each thing is, if it is there: scores ``(P, 1, H, W)`` as logits."""
         lowest = scores.amin(dim=(1, 2, 3), keepdim=True)
         highest = scores.amax(dim=(1, 2, 3), keepdim=True)
         share = (scores - lowest) / (highest - lowest).clamp_min(1e-6)
-        inside = _SHARPNESS * (share - layers.edge)
-        is_there = _PRESENCE_SHARPNESS * (highest - layers.presence)
-        return -torch.logaddexp(-inside, -is_there)  # the lower of the two, without a plateau
+        return _SHARPNESS * (share - self.config.layers.edge)
+
+    def _is_there(self, scores: Tensor, source: Source) -> Tensor:
+        """Whether each thing is there at all: scores ``(P, rows, columns)`` as logits ``(P,)``."""
+        layers = self.config.layers
+        least = layers.presence_sampled if source == "sampling" else layers.presence
+        return _PRESENCE_SHARPNESS * (scores.amax(dim=(1, 2)) - least)

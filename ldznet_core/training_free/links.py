@@ -6,16 +6,47 @@ is what Dataset Diffusion does (arXiv 2309.14303), `refine` what iSeg does (arXi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .attention import Link
-
 ROWS_AT_ONCE = 512
 """Of a matrix of links: 512 of 4,096 positions and 10 heads take 80 MiB on the way."""
+
+
+class Link(NamedTuple):
+    """Self-attention of a block: what each position asks of the others, and what it answers."""
+
+    queries: Tensor
+    """``(heads, N, d)``."""
+    keys: Tensor
+    """``(heads, N, d)``."""
+
+
+class Links(Mapping[int, Link]):
+    """The links of a picture by block; their matrix is made once, however many phrases walk."""
+
+    def __init__(self, by_block: Mapping[int, Link]) -> None:
+        """Keep the links of several blocks of one size."""
+        self._by_block = dict(by_block)
+
+    @cached_property
+    def matrix(self) -> Tensor:
+        """`link_matrix` of them all, ``(N, N)``."""
+        return link_matrix(self.values())
+
+    def __getitem__(self, block: int) -> Link:
+        return self._by_block[block]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._by_block)
+
+    def __len__(self) -> int:
+        return len(self._by_block)
 
 
 def link_matrix(links: Iterable[Link]) -> Tensor:

@@ -47,12 +47,20 @@ def find_places(unet: nn.Module, layers: Layers) -> Taps:
     """
     transformers = find_transformers(unet, _LAYOUTS)
     places: dict[Place, Tap] = {}
-    for block in sorted({*layers.words, *layers.links}):
-        for part in _MODULES:
-            if block in (layers.words if part == "words.query" else layers.links):
-                name = f"{_transformer_name(transformers, block, layers)}.{_MODULES[part]}"
-                places[Place(block, part)] = Tap(name, unet.get_submodule(name), axes=3)
+    for place in places_of(layers):
+        name = f"{_transformer_name(transformers, place.block, layers)}.{_MODULES[place.part]}"
+        places[place] = Tap(name, unet.get_submodule(name), axes=3)
     return places
+
+
+def places_of(layers: Layers) -> list[Place]:
+    """The places that layers name, in the order in which a pass reaches them."""
+    return [
+        Place(block, part)
+        for block in sorted({*layers.asking, *layers.links})
+        for part in _MODULES
+        if block in (layers.asking if part == "words.query" else layers.links)
+    ]
 
 
 def attention_of(unet: nn.Module, place: Place, layers: Layers) -> nn.Module:

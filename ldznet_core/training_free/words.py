@@ -8,6 +8,7 @@ whatever the picture shows; and of queries too, so that the score is a cosine, w
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,22 +17,32 @@ from torch import Tensor
 from ..errors import InputError
 from ..frames import padded_side
 from .attention import Attention, Words
+from .links import pooled
 
 
-def score_words(attention: Attention, size: tuple[int, int]) -> Tensor:
-    """How well each phrase fits each position, ``(P, h, w)`` in [-1, 1], the mean over blocks.
+def score_words(
+    attention: Attention,
+    size: tuple[int, int],
+    blocks: Sequence[int],
+    grid: tuple[int, int] | None = None,
+) -> Tensor:
+    """How well each phrase fits each position, ``(P, rows, columns)``, the mean over blocks.
 
     Args:
         attention: Of one picture and P phrases.
-        size: (h, w) of its latents, padded to the UNet's multiple; the scores have the finest grid
-            of the blocks.
+        size: (h, w) of its latents, as the pass saw them.
+        blocks: Whose scores count.
+        grid: (rows, columns) of the scores; None is the finest of the blocks.
     """
-    maps = [
-        on_grid(score_block(words, attention.counts), grid_of(words.queries.shape[1], size))
-        for words in attention.words.values()
-    ]
-    finest = max((each.shape[-2:] for each in maps), key=lambda grid: grid[0] * grid[1])
-    return torch.stack([enlarged(each, (finest[0], finest[1])) for each in maps]).mean(dim=0)
+    maps = []
+    for block in blocks:
+        words = attention.words[block]
+        scores = score_block(words, attention.counts)
+        maps.append(on_grid(scores, grid_of(words.queries.shape[1], size)))
+    finest = max((each.shape[-2:] for each in maps), key=lambda shape: shape[0] * shape[1])
+    rows, columns = grid or (finest[0], finest[1])
+    fitting = [on_grid(pooled(each, (rows, columns)), (rows, columns)) for each in maps]
+    return torch.stack(fitting).mean(dim=0)
 
 
 def score_block(words: Words, counts: tuple[int, ...]) -> Tensor:

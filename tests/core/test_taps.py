@@ -132,6 +132,11 @@ def test_other_models_are_named(model: nn.Module, what_came: str) -> None:
         find_taps(model)
 
 
+def test_transformers_without_a_unet_are_told_not_yet() -> None:
+    with pytest.raises(UnsupportedModelError, match="SD3 and Flux, cannot be read yet, so "):
+        find_taps(sd3())
+
+
 @pytest.mark.parametrize("blocks", [(), (0,), (6, 17)])
 def test_block_numbers_are_1_to_16(blocks: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="from 1 to 16, got"):

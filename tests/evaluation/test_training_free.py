@@ -30,13 +30,16 @@ from ldznet_core.evaluation.controls import (
     distance_map,
     random_maps,
 )
+from ldznet_core.evaluation.masks import evaluate_masks
 from ldznet_core.evaluation.metrics import overlap
 from ldznet_core.evaluation.sight import Sight
 from ldznet_core.evaluation.training_free import Answer, Way, ways_to_compare
 from ldznet_core.evaluation.training_free_sheet import draw_sheet
 from ldznet_core.miniature import Miniature
 from ldznet_core.probe import probe_noise
+from ldznet_core.taps import find_taps
 from ldznet_core.training_free import LAYERS
+from ldznet_core.training_free.places import places_of
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +55,11 @@ def case() -> Case:
 @pytest.fixture(scope="module")
 def sight(miniature: Miniature, case: Case) -> Sight:
     return Sight(miniature, case)
+
+
+@pytest.fixture(scope="module")
+def painted(miniature: Miniature, case: Case) -> Sight:
+    return Sight(miniature, case, is_painted=True)
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +91,10 @@ def test_the_default_is_what_users_get(
 
 
 def test_plain_products_are_those_of_loops(ways: dict[str, Way], sight: Sight) -> None:
-    attention = sight.attention(LAYERS["miniature"])
+    layers = LAYERS["miniature"]
+    attention = sight.attention(layers)
     expected = torch.zeros(len(sight.phrases), *sight.size)
-    for words in attention.words.values():
+    for words in map(attention.words.__getitem__, layers.words):
         heads, positions, width = words.queries.shape
         block = torch.zeros(len(sight.phrases), positions)
         for phrase, count in enumerate(attention.counts):
@@ -100,7 +109,7 @@ def test_plain_products_are_those_of_loops(ways: dict[str, Way], sight: Sight) -
             finer = torch.nn.functional.interpolate(
                 finer, sight.size, mode="bicubic", align_corners=False
             )
-        expected += finer[:, 0] / len(attention.words)
+        expected += finer[:, 0] / len(layers.words)
     given = ways["words by plain dot product"](sight)
     torch.testing.assert_close(given.maps, expected, atol=1e-4, rtol=1e-4)
 
@@ -115,6 +124,59 @@ def test_a_noise_difference_is_that_of_two_passes(sight: Sight, miniature: Minia
     expected = ((with_phrase - without) ** 2).sum(dim=1).sqrt()
     given = sight.noise_difference(3, 500.0)[:1]
     torch.testing.assert_close(given, expected, atol=1e-4, rtol=1e-4)
+
+
+class TestScenesPaintedAnew:
+    def test_they_are_nearly_the_scenes_and_the_same_each_time(
+        self, painted: Sight, sight: Sight, miniature: Miniature, case: Case
+    ) -> None:
+        again = Sight(miniature, case, is_painted=True)
+        assert torch.equal(painted.latents, again.latents)
+        far = (sight.latents - sight.latents.roll(8, 3)).abs().mean()
+        assert 0 < (painted.latents - sight.latents).abs().mean() < 0.75 * far
+
+    def test_what_was_captured_is_the_prompt_s_own_pass_nearest_to_400(
+        self, painted: Sight, miniature: Miniature
+    ) -> None:
+        captured = painted.captured
+        assert captured is not None
+        assert (captured.timestep, captured.source) == (399.0, "sampling")
+        expected = {*places_of(LAYERS["miniature"]), *find_taps(miniature.unet)}
+        assert set(captured.blocks) == expected
+        assert {len(each) for each in captured.blocks.values()} == {1}
+
+    def test_heads_read_it_as_users_do(self, painted: Sight, miniature: Miniature) -> None:
+        segmenters = {
+            name: Segmenter(miniature, load_head(name)) for name in ("training-free", "miniature")
+        }
+        default = segmenters.pop("training-free")
+        ways = ways_to_compare(default, segmenters, are_painted=True)
+        heard = {name: way for name, way in ways.items() if name.endswith("while sampling")}
+        assert len(heard) == 2
+        for way, segmenter in zip(heard.values(), (default, *segmenters.values()), strict=True):
+            answer = way(painted)
+            given = segmenter.segment_features(painted.latents, painted.captured, painted.phrases)
+            assert given.source == "sampling"
+            assert torch.equal(answer.maps, given.probabilities)
+            assert answer.presence.tolist() == pytest.approx(given.scores)
+
+    def test_of_scenes_that_are_not_nothing_was_captured(
+        self, ways: dict[str, Way], sight: Sight
+    ) -> None:
+        assert sight.captured is None
+        assert not any("captured" in name for name in ways)
+
+    def test_their_masks_are_measured_by_what_was_captured(
+        self, miniature: Miniature, painted: Sight, case: Case
+    ) -> None:
+        segmenter = Segmenter(miniature, load_head("training-free"))
+        found = evaluate_masks(segmenter, [case], painter=miniature)
+        given = segmenter.segment_features(
+            painted.latents, painted.captured, painted.phrases, threshold=None
+        )
+        absent = [phrase.is_absent for phrase in case.phrases]
+        rejected = [not each for each, is_ in zip(given.found, absent, strict=True) if is_]
+        assert found.rejected_absent == rejected
 
 
 def test_a_sight_asks_for_the_same_pass_once(sight: Sight) -> None:
@@ -270,10 +332,13 @@ def test_no_head_cannot_be_calibrated(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.slow
 def test_the_command_compares_all_ways(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
-    words = ["evaluate", "--what", "training-free", "--count", "2", "--validation", "2"]
+    words = ["evaluate", "--what", "training-free", "--count", "1", "--validation", "1"]
+    words += ["--split", "gen", "--other-head", "training-free"]
     assert main([*words, "--out", str(out)]) == 0
     shown = capsys.readouterr().out
     (measured,) = json.loads(out.read_text(encoding="utf-8")).values()
     for name in measured:
         assert f"| {name} |" in shown
     assert measured["words"]["cost"] > 0
+    for name in ("miniature", "training-free"):
+        assert f"trained head `{name}`, captured while sampling" in measured

@@ -91,6 +91,36 @@ class TestPainting:
         for block, feature in captured[0].blocks.items():
             assert torch.allclose(feature, alone[block], atol=1e-4)
 
+    def test_no_more_is_kept_of_a_pass_than_the_prompt_s_rows(self, miniature: Miniature) -> None:
+        made = miniature.generate(PROMPT, steps=2)
+        (captured,) = made.captured
+        for feature in captured.blocks.values():
+            assert feature.untyped_storage().nbytes() == feature.numel() * feature.element_size()
+
+    def test_sampling_may_begin_late_with_what_is_noisy_so_far(self, miniature: Miniature) -> None:
+        """The last of four steps, t = 249, by hand: its outcome is what the pass sees."""
+        prompt = miniature.encode_text([PROMPT])
+        noisy = seeded_noise((1, 4, 16, 16), 0)
+        told: list[int] = []
+        with torch.inference_mode():
+            latents, captured = sample(
+                miniature.unet,
+                noisy,
+                Guidance(prompt, prompt, 1.0),
+                4,
+                torch.Generator().manual_seed(1),
+                captures=True,
+                begins_at=300.0,
+                on_step=told.append,
+            )
+            scheduler = make_scheduler(4)
+            predicted = miniature.unet(noisy, torch.tensor([249]), prompt)
+            step = scheduler.step(
+                predicted, 249, noisy, eta=1.0, generator=torch.Generator().manual_seed(1)
+            )
+        assert (told, captured) == ([1], [])
+        assert torch.allclose(latents, step.prev_sample, atol=1e-6)
+
     def test_no_hook_outlives_an_error_in_mid_run(self, miniature: Miniature) -> None:
         class StoppedError(Exception):
             pass

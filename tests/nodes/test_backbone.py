@@ -153,7 +153,7 @@ class TestFamilies:
 
     def test_the_capture_node_refuses_it_before_anything_is_sampled(self, pack: Pack) -> None:
         error = pack.module("ldznet_core").UnsupportedModelError
-        with pytest.raises(error, match=r"expected the UNet of an SD 1\.x model"):
+        with pytest.raises(error, match=r"expected the UNet of an SD 1\.x, SD 2\.x or SDXL model"):
             call(pack.nodes()["LDZNetCapture"], model=tiny_model(nn.Sequential(nn.Linear(4, 4))))
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ldznet_core.training_free import Attention, Layers
-from ldznet_core.training_free.attention import Link, Words
+from ldznet_core.training_free.attention import Words
+from ldznet_core.training_free.links import Link
 
 
 def assert_near(given: Tensor, written_out: Tensor) -> None:
@@ -127,10 +128,26 @@ def averaged(picture: Tensor, size: tuple[int, int]) -> Tensor:
     return cells
 
 
+def walked_words(
+    attention: Attention, blocks: Sequence[int], padded: tuple[int, int], steps: int
+) -> Tensor:
+    """Scores ``(P, rows, columns)`` on the links' grid, half as fine as the padded latents."""
+    grid = (padded[0] // 2, padded[1] // 2)
+    total = torch.zeros(len(attention.counts), grid[0] * grid[1], dtype=torch.float64)
+    for block in blocks:
+        words = attention.words[block]
+        halved = round(math.sqrt(padded[0] * padded[1] / words.queries.shape[1]))
+        own = (padded[0] // halved, padded[1] // halved)
+        for phrase, scores in enumerate(block_scores(words, attention.counts)):
+            fit = averaged if own[0] > grid[0] else bicubic
+            total[phrase] += fit(scores.reshape(own), grid).flatten()
+    matrix = mean_matrix(list(attention.links.values()))
+    return walked(total / len(blocks), matrix, steps).reshape(-1, *grid)
+
+
 def logits(
     attention: Attention,
     layers: Layers,
-    grids: tuple[tuple[int, int], tuple[int, int]],
     padded: tuple[int, int],
     size: tuple[int, int],
 ) -> Tensor:
@@ -139,22 +156,28 @@ def logits(
     Args:
         attention: Of a picture and its phrases.
         layers: Of its family.
-        grids: Of the words and of the links, (rows, columns).
         padded: (h, w) of the padded latents.
         size: (h, w) of the latents.
     """
-    words = [block_scores(each, attention.counts) for each in attention.words.values()]
-    mean = sum(words[1:], words[0]) / len(words)
-    on_links = torch.stack([bicubic(each.reshape(grids[0]), grids[1]).flatten() for each in mean])
-    scores = walked(on_links, mean_matrix(list(attention.links.values())), layers.walk)
+    others = layers.presence_words or layers.words
+    least = layers.presence_sampled if attention.source == "sampling" else layers.presence
+    scores = walked_words(attention, layers.words, padded, layers.walk)
     answers = []
-    for each in scores:
-        picture = bicubic(each.reshape(grids[1]), (8 * padded[0], 8 * padded[1]))
+    for each, telling in zip(
+        scores, walked_words(attention, others, padded, layers.walk), strict=True
+    ):
+        picture = bicubic(each, (8 * padded[0], 8 * padded[1]))
         picture = picture[: 8 * size[0], : 8 * size[1]]
         lowest, highest = float(picture.min()), float(picture.max())
         share = (picture - lowest) / (highest - lowest)
         against_edge = torch.exp(-12 * (share - layers.edge).double())
-        against_presence = math.exp(-20 * (highest - layers.presence))
+        seen = [
+            float(telling[row, column])
+            for row in range(telling.shape[0])
+            for column in range(telling.shape[1])
+            if 2 * row < size[0] and 2 * column < size[1]
+        ]
+        against_presence = math.exp(-20 * (max(seen) - least))
         answers.append(-torch.log(against_edge + against_presence))
     return torch.stack(answers)
 

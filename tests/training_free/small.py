@@ -17,7 +17,8 @@ from ldznet_core.phrases import check_token_count
 from ldznet_core.probe import probe_noise
 from ldznet_core.taps import TapsOf, find_taps
 from ldznet_core.training_free import LAYERS, Attention, attend, find_places
-from ldznet_core.training_free.attention import Link, Words
+from ldznet_core.training_free.attention import Words
+from ldznet_core.training_free.links import Link
 from ldznet_core.unet import UNet, UNetConfig
 
 from ..core.tiny import randomise

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ldznet_core.capture import Features, capturing
 from ldznet_core.errors import InputError
-from ldznet_core.training_free import LAYERS, attend, find_places
+from ldznet_core.training_free import LAYERS, attend, find_places, glance
 from ldznet_core.training_free.places import attention_of
 
 from .small import FAMILY_OF, UNETS, WIDTH, captured, noise, run, small_unet
@@ -51,18 +51,35 @@ def test_there_is_a_row_for_each_position_of_the_halved_latents(
     assert {
         feature.shape[:2]
         for place, feature in features.blocks.items()
-        if place.part == "words.query"
+        if place.part == "words.query" and place.block in layers.words
     } == {(1, coarse)}
     assert tuple(attention.links) == layers.links
-    assert tuple(attention.words) == layers.words
+    assert set(attention.words) == {*layers.words, *layers.presence_words}
     for link in attention.links.values():
         assert link.queries.shape == link.keys.shape
         assert link.queries.shape[1] == fine
-    for words in attention.words.values():
-        assert words.queries.shape[1] == coarse
+    for block, words in attention.words.items():
+        at_16x16 = name == "ours" and block == 1
+        assert words.queries.shape[1] == (4 * fine if at_16x16 else coarse)
         assert words.keys.shape[:1] + words.keys.shape[2:3] == (3, 77)
         assert words.keys.shape[1::2] == words.queries.shape[::2]
     assert attention.counts == (1, 2, 75)
+
+
+@pytest.mark.parametrize("name", UNETS)
+def test_phrases_in_portions_share_what_was_read_of_the_picture(name: str) -> None:
+    features, unet = captured(name)
+    layers, context = LAYERS[FAMILY_OF[name]], noise(3, 77, WIDTH)
+    seen = glance(features, unet, layers)
+    first = attend(seen, unet, layers, context[:2], [3, 4])
+    second = attend(seen, unet, layers, context[2:], [77])
+    assert first.links is second.links
+    together = attend(features, unet, layers, context, [3, 4, 77])
+    for block, words in together.words.items():
+        assert torch.equal(words.queries, first.words[block].queries)
+        assert first.words[block].queries is second.words[block].queries
+        keys = torch.cat([first.words[block].keys, second.words[block].keys])
+        torch.testing.assert_close(keys, words.keys, atol=1e-6, rtol=0)
 
 
 def test_it_remembers_where_it_was_read() -> None:

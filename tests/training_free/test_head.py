@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 from ldznet_core.capture import Features, capturing
 from ldznet_core.errors import InputError, UnsupportedModelError
 from ldznet_core.frames import padded_side
+from ldznet_core.probe import probe_noise
+from ldznet_core.procedure import Procedure
 from ldznet_core.segmentation import Request, Segmentation, read_logits
 from ldznet_core.segmenter import Segmenter
 from ldznet_core.taps import find_taps
@@ -23,7 +26,9 @@ from ldznet_core.training_free import (
     TrainingFreeHead,
     find_places,
 )
-from ldznet_core.training_free.attention import Link, Words
+from ldznet_core.training_free import links as links_module
+from ldznet_core.training_free.attention import Words
+from ldznet_core.training_free.links import Link, Links, link_matrix
 
 from ..core.tiny import TinyBackbone, tiny_head
 from . import literal
@@ -40,6 +45,7 @@ from .small import (
 )
 
 SIZES = [(16, 16), (8, 16), (5, 9), (13, 7)]
+PRESENCE_ALONE = set(LAYERS["miniature"].presence_words) - set(LAYERS["miniature"].words)
 LONG = " ".join(f"word{index}" for index in range(75))
 
 
@@ -60,12 +66,12 @@ class TestTheFormula:
         padded = (padded_side(size[0], 8), padded_side(size[1], 8))
         attention = attention_for(name, (3, 6), padded)
         head = head_for(name)
-        links = (padded[0] // 2, padded[1] // 2)
-        words = links if name == "ours" else (padded[0] // 4, padded[1] // 4)
-        expected = literal.logits(attention, head.config.layers, (words, links), padded, size)
-        logits = head(noise(1, 4, *size), noise(2, 77, WIDTH), attention)
-        assert logits.shape == (2, 1, 8 * size[0], 8 * size[1])
-        literal.assert_near(logits[:, 0], expected)
+        for source in ("probe", "sampling"):
+            read = replace(attention, source=source)
+            expected = literal.logits(read, head.config.layers, padded, size)
+            logits = head(noise(1, 4, *size), noise(2, 77, WIDTH), read)
+            assert logits.shape == (2, 1, 8 * size[0], 8 * size[1])
+            literal.assert_near(logits[:, 0], expected)
 
     def test_without_steps_the_words_alone_are_read(self) -> None:
         attention, head = attention_for("sd1", (3, 6), (16, 16)), head_for("sd1")
@@ -74,7 +80,8 @@ class TestTheFormula:
             literal.block_scores(words, attention.counts) for words in attention.words.values()
         ]
         expected = (sum(blocks[1:], blocks[0]) / len(blocks)).reshape(2, 4, 4)
-        literal.assert_near(still.scores(attention, (16, 16)), expected)
+        blocks = head.config.layers.words
+        literal.assert_near(still.scores(attention, (16, 16), blocks), expected)
 
     def test_padding_is_cut_before_the_lowest_and_the_highest_are_read(self) -> None:
         """So that what stands in the padding decides nothing."""
@@ -91,6 +98,30 @@ class TestTheFormula:
             logits = strict(noise(1, 4, 16, 16), noise(1, 77, WIDTH), attention)
             highest = logits.max().item()
             assert highest == pytest.approx(6) if presence < 0 else highest < -10
+
+    def test_what_was_captured_while_sampling_has_a_presence_of_its_own(self) -> None:
+        attention, head = attention_for("sd1", (3,), (16, 16)), head_for("sd1")
+        layers = replace(head.config.layers, presence=-1.0, presence_sampled=1.0)
+        strict = TrainingFreeHead(replace(head.config, layers=layers))
+        highest = [
+            strict(noise(1, 4, 16, 16), noise(1, 77, WIDTH), replace(attention, source=source))
+            .max()
+            .item()
+            for source in ("probe", "sampling")
+        ]
+        assert highest[0] == pytest.approx(6)
+        assert highest[1] < -10
+
+    def test_other_blocks_than_the_mask_s_tell_whether_it_is_there(self) -> None:
+        attention = square_attention()
+        absent = square_attention(axis=-1).words
+        words = {
+            block: absent[block] if block in PRESENCE_ALONE else each
+            for block, each in attention.words.items()
+        }
+        logits = read(attention, ["square"]).logits
+        doubted = read(replace(attention, words=words), ["square"]).logits
+        assert logits.max() > 0 > doubted.max()
 
 
 class TestWhatIsFound:
@@ -210,6 +241,82 @@ class TestSegmenting:
         answer = segmenter(name).segment_features(latents, features, ["cat"])
         assert answer.masks.shape == (1, 96, 144)
 
+    @pytest.mark.parametrize("name", ["sd1", "sdxl"])
+    def test_a_pass_that_was_not_padded_differs_little_from_one_that_was(self, name: str) -> None:
+        """60x64 latents under the same noise; what is below them in the probe is their own edge."""
+        backbone, head, latents = SmallBackbone(name), head_for(name), noise(1, 4, 60, 64)
+        probed = backbone.probe(latents, [""], t=400.0, taps_of=head.taps_of)
+        drawn = probe_noise(noise(1, 4, 64, 64))[:, :, :60]
+        noisy = backbone.schedule.add_noise(latents, drawn, 400.0)
+        with torch.no_grad(), capturing(backbone.unet, head.taps_of(backbone.unet)) as capture:
+            run(backbone.unet, noisy, backbone.encode_text([""]), 400)
+        sampled = capture.features(400, "probe")
+        asked = ["cat", "red dog"]
+        one, other = (
+            segmenter(name).segment_features(latents, each, asked) for each in (probed, sampled)
+        )
+        assert one.masks.shape == other.masks.shape == (2, 480, 512)
+        assert (one.logits - other.logits).abs().mean() < 0.25 * one.logits.std()
+
+
+class TestPassesOfAPicture:
+    """What is the same for all phrases is made once, however they are portioned."""
+
+    @pytest.fixture
+    def counted(self) -> CountingBackbone:
+        return CountingBackbone("ours")
+
+    @pytest.mark.parametrize("phrases_per_pass", [1, 2, 16])
+    def test_one_probe_serves_all_phrases(
+        self, counted: CountingBackbone, phrases_per_pass: int
+    ) -> None:
+        told: list[int] = []
+        segmenter = Segmenter(
+            counted,
+            TrainingFree(),
+            phrases_per_pass=phrases_per_pass,
+            on_pass=lambda: told.append(1),
+        )
+        segmenter.segment_latents(noise(1, 4, 8, 8), ["cat", "dog", "owl"], ["sky"])
+        assert counted.probes == 1
+        assert len(told) == -(-4 // phrases_per_pass)
+
+    def test_the_links_become_a_matrix_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        made: list[int] = []
+
+        def count(links: Iterable[Link]) -> Tensor:
+            made.append(1)
+            return link_matrix(links)
+
+        monkeypatch.setattr(links_module, "link_matrix", count)
+        asked, latents = ["cat", "dog", "owl"], noise(1, 4, 8, 8)
+        segmenter("ours", 1).segment_latents(latents, asked)
+        assert len(made) == 1
+        segmenter("ours", 1).segment_features(latents, some_features(), asked)
+        assert len(made) == 2
+
+    def test_each_timestep_of_a_procedure_has_its_probe(self, counted: CountingBackbone) -> None:
+        how = Procedure(timesteps=(300.0, 500.0))
+        segmenter = Segmenter(counted, TrainingFree(), phrases_per_pass=1, procedure=how)
+        answer = segmenter.segment_latents(noise(1, 4, 8, 8), ["cat", "dog"])
+        assert counted.probes == 2
+        several = [
+            Segmenter(counted, TrainingFree(), procedure=Procedure(timesteps=(t,))).segment_latents(
+                noise(1, 4, 8, 8), ["cat", "dog"]
+            )
+            for t in how.timesteps
+        ]
+        mean = (several[0].logits + several[1].logits) / 2
+        literal.assert_near(answer.logits, mean)
+
+    def test_a_phrase_that_is_too_long_is_refused_before_any_pass(
+        self, counted: CountingBackbone
+    ) -> None:
+        small = Segmenter(counted, TrainingFree(), phrases_per_pass=1)
+        with pytest.raises(InputError, match="at most 77 tokens"):
+            small.segment_latents(noise(1, 4, 8, 8), ["cat", f"{LONG} more"])
+        assert counted.probes == 0
+
 
 class TestWhatIsRefused:
     def test_queries_that_are_no_numbers(self) -> None:
@@ -217,7 +324,7 @@ class TestWhatIsRefused:
         place = Place(3, "words.query")
         broken = {**features.blocks, place: features.blocks[place] * torch.nan}
         with pytest.raises(
-            InputError, match=r"NaN or infinity in the features of block words\.query of block 3"
+            InputError, match=r"NaN or infinity in the features of words\.query of block 3: "
         ):
             segmenter().segment_features(
                 noise(1, 4, 8, 8), replace(features, blocks=broken), ["cat"]
@@ -228,7 +335,7 @@ class TestWhatIsRefused:
         module = find_places(backbone.unet, LAYERS["miniature"])[Place(3, "words.query")].module
         handle = module.register_forward_hook(lambda _module, _inputs, output: output * torch.nan)
         try:
-            with pytest.raises(InputError, match="expected finite numbers, got NaN"):
+            with pytest.raises(InputError, match="infinity in the logits of the head: "):
                 Segmenter(backbone, TrainingFree()).segment_latents(noise(1, 4, 8, 8), ["cat"])
         finally:
             handle.remove()
@@ -300,6 +407,16 @@ class TestWhatIsRefused:
             Segmenter(SmallBackbone("ours"), head_for("sd1"))
 
 
+class CountingBackbone(SmallBackbone):
+    """Counts the passes that are made for probes."""
+
+    probes = 0
+
+    def probe(self, *args: Any, **options: Any) -> Features:
+        self.probes += 1
+        return super().probe(*args, **options)
+
+
 def some_features() -> Features:
     """What was captured of 8x8 latents on our UNet."""
     backbone, head = SmallBackbone("ours"), head_for("ours")
@@ -322,8 +439,8 @@ def square_attention(corner: tuple[int, int] = (2, 2), axis: int = 0) -> Attenti
     keys[:, :, 1, abs(axis) if axis >= 0 else 0] = -3.0 if axis < 0 else 3.0
     layers = LAYERS["miniature"]
     return Attention(
-        {block: Words(queries, keys) for block in layers.words},
-        {block: Link(9 * queries, 9 * queries) for block in layers.links},
+        {block: Words(queries, keys) for block in layers.asking},
+        Links({block: Link(9 * queries, 9 * queries) for block in layers.links}),
         (1,),
         100.0,
         "probe",

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ldznet_core.training_free import links as links_module
-from ldznet_core.training_free.attention import Link
-from ldznet_core.training_free.links import link_matrix, pooled, refine, walk
+from ldznet_core.training_free.links import Link, Links, link_matrix, pooled, refine, walk
 
 from . import literal
 from .small import UNETS, attention_for, noise, random_link
@@ -52,6 +51,16 @@ class TestMatrix:
         assert matrix.shape == (positions, positions)
         assert matrix.min() >= 0
         torch.testing.assert_close(matrix.sum(dim=1), torch.ones(positions))
+
+    def test_it_is_made_once_of_the_links_of_a_picture(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        links = Links({12: random_link(), 13: random_link(seed=4)})
+        matrix = links.matrix
+        monkeypatch.setattr(links_module, "link_matrix", None)
+        assert links.matrix is matrix
+        monkeypatch.undo()
+        assert torch.equal(matrix, link_matrix(links.values()))
 
     def test_an_iterator_of_links_will_do(self) -> None:
         links = [random_link(), random_link(seed=4)]

@@ -18,7 +18,12 @@ from ldznet_core.training_free.places import attention_of
 
 from .small import CONFIGS, FAMILY_OF, UNETS, WIDTH, count_hooks, noise, run, small_unet
 
-LDM_NAMES = {3: "input_blocks.4.1", 4: "input_blocks.5.1", 12: "output_blocks.7.1"}
+LDM_NAMES = {
+    1: "input_blocks.1.1",
+    3: "input_blocks.4.1",
+    4: "input_blocks.5.1",
+    12: "output_blocks.7.1",
+}
 LDM_NAMES[13] = "output_blocks.8.1"
 DIFFUSERS_NAMES = {
     5: "down_blocks.2.attentions.0",
@@ -50,7 +55,7 @@ def test_every_place_is_where_the_table_of_its_family_says(name: str) -> None:
         if block in layers.links:
             expected[Place(block, "links.query")] = f"{where}.{inside}.attn1.to_q"
             expected[Place(block, "links.key")] = f"{where}.{inside}.attn1.to_k"
-        if block in layers.words:
+        if block in layers.words or block in layers.presence_words:
             expected[Place(block, "words.query")] = f"{where}.{inside}.attn2.to_q"
     assert {place: tap.name for place, tap in places.items()} == expected
     assert all(unet.get_submodule(tap.name) is tap.module for tap in places.values())
@@ -161,8 +166,20 @@ def sd3() -> nn.Module:
 
 @pytest.mark.parametrize("model", [sd3(), nn.Linear(1, 1)], ids=["sd3", "linear"])
 def test_models_without_spatial_transformers_are_refused(model: nn.Module) -> None:
-    with pytest.raises(UnsupportedModelError, match=f"got {type(model).__name__}: "):
+    with pytest.raises(
+        UnsupportedModelError,
+        match=rf"of an SD 1\.x, SD 2\.x or SDXL model, with 6 \+ 1 \+ 9 or 4 \+ 1 \+ 6 .*, got "
+        f"{type(model).__name__}: ",
+    ):
         find_places(model, LAYERS["sd1"])
+
+
+def test_transformers_without_a_unet_are_told_not_yet() -> None:
+    with pytest.raises(
+        UnsupportedModelError,
+        match=r"as SD3 and Flux, cannot be read yet, so choose a model of SD 1\.x, SD 2\.x or SDXL",
+    ):
+        find_places(sd3(), LAYERS["sd1"])
 
 
 @pytest.mark.parametrize("family", ["flux", "sd3", "tiny", ""])

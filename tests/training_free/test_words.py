@@ -8,7 +8,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ldznet_core.errors import InputError
+from ldznet_core.training_free import LAYERS
 from ldznet_core.training_free.attention import Attention, Words
+from ldznet_core.training_free.links import Links
 from ldznet_core.training_free.words import (
     compete,
     enlarged,
@@ -19,7 +21,7 @@ from ldznet_core.training_free.words import (
 )
 
 from . import literal
-from .small import UNETS, attention_for, noise, random_words
+from .small import FAMILY_OF, UNETS, attention_for, noise, random_words
 
 COUNTS = (1, 4)
 
@@ -81,7 +83,7 @@ class TestOneBlock:
 class TestSeveralBlocks:
     def test_the_formula_written_out_gives_the_same_on_grids_of_two_sizes(self) -> None:
         coarse, fine = random_words(positions=12), random_words(positions=48, seed=3)
-        attention = Attention({1: coarse, 2: fine}, {}, COUNTS, 100.0, "probe")
+        attention = Attention({1: coarse, 2: fine}, Links({}), COUNTS, 100.0, "probe")
         grids = ((3, 4), (6, 8))
         blocks = [
             torch.stack(
@@ -93,11 +95,28 @@ class TestSeveralBlocks:
             for words, grid in zip((coarse, fine), grids, strict=True)
         ]
         expected = (blocks[0] + blocks[1]) / 2
-        literal.assert_near(score_words(attention, (12, 16)), expected)
+        literal.assert_near(score_words(attention, (12, 16), (1, 2)), expected)
+
+    def test_only_the_blocks_that_are_asked_for_count(self) -> None:
+        words = {1: random_words(), 2: random_words(seed=3), 7: random_words(seed=5)}
+        attention = Attention(words, Links({}), COUNTS, 100.0, "probe")
+        expected = [literal.block_scores(words[block], COUNTS).reshape(2, 3, 4) for block in (2, 7)]
+        literal.assert_near(
+            score_words(attention, (12, 16), (2, 7)), (expected[0] + expected[1]) / 2
+        )
+
+    @pytest.mark.parametrize("grid", [(3, 4), (6, 8), (2, 2), (12, 16)])
+    def test_they_come_on_any_grid(self, grid: tuple[int, int]) -> None:
+        attention = Attention({1: random_words(positions=48)}, Links({}), COUNTS, 100.0, "probe")
+        fit = literal.bicubic if grid[0] > 6 else literal.averaged
+        blocks = literal.block_scores(attention.words[1], COUNTS)
+        expected = torch.stack([fit(scores.reshape(6, 8), grid) for scores in blocks])
+        literal.assert_near(score_words(attention, (12, 16), (1,), grid), expected)
 
     @pytest.mark.parametrize("name", UNETS)
     def test_the_scores_have_the_finest_grid_of_a_familys_words(self, name: str) -> None:
-        scores = score_words(attention_for(name, (3, 4)), (16, 24))
+        blocks = LAYERS[FAMILY_OF[name]].words
+        scores = score_words(attention_for(name, (3, 4)), (16, 24), blocks)
         assert scores.shape == ((2, 8, 12) if name == "ours" else (2, 4, 6))
 
 

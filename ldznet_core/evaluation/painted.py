@@ -1,0 +1,65 @@
+"""Scenes that the miniature paints anew: pictures of its own, whose masks are known nearly.
+
+A scene is covered by noise, of which sampling takes care as in any picture. It begins before the
+step at which attention is read, so that the miniature itself made what is read there; but so late
+that things stay where they were.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..capture import Features, distance_from_best
+from ..miniature import Miniature
+from ..miniature.sampling import GUIDANCE, Guidance, sample
+from ..taps import Taps, find_taps
+from ..training_free import LAYERS, find_places
+from ..world import caption
+from .cases import Case
+
+_BEGIN = 449.0
+"""Of 20 steps the last before t = 400."""
+
+_STEPS = 20
+
+
+class Painted(NamedTuple):
+    """A picture of the miniature's own."""
+
+    latents: Tensor
+    """``(1, 4, h, w)``, clean."""
+    captured: Features
+    """What heads read, trained ones and none, at the step nearest to t = 400."""
+
+
+@torch.inference_mode()
+def paint_anew(miniature: Miniature, case: Case, latents: Tensor, seed: int) -> Painted:
+    """Paint a scene by its caption.
+
+    Args:
+        miniature: What paints.
+        case: The scene.
+        latents: ``(1, 4, h, w)``, its own.
+        seed: Of all the noise.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(latents.shape, generator=generator).to(latents)
+    prompt = miniature.encode_text([caption(case.scene.layout, plain=True)])
+    painted, captured = sample(
+        miniature.unet,
+        miniature.schedule.add_noise(latents, noise, _BEGIN),
+        Guidance(prompt, miniature.encode_text([""]), GUIDANCE),
+        _STEPS,
+        generator,
+        captures=True,
+        taps_of=_all_taps,
+        begins_at=_BEGIN,
+    )
+    return Painted(painted, min(captured, key=distance_from_best))
+
+
+def _all_taps(unet: nn.Module) -> Taps:
+    return {**find_places(unet, LAYERS["miniature"]), **find_taps(unet)}
