@@ -12,9 +12,10 @@ from typing import Any, Literal, overload
 import torch
 
 from .errors import CheckpointError
-from .head import HeadConfig, LDZNetHead
+from .head import AnyHead, HeadConfig, build_head
 from .shards import files_of
 from .stored import check_fit, list_weights, read_tensors
+from .taps import BLOCKS
 from .training_free import TRAINING_FREE, TrainingFree
 from .unet import UNetConfig
 from .weights import SHARD_BYTES, read_metadata, write_weights
@@ -35,6 +36,7 @@ _LARGEST = {
     "context_dim": 8192,
     "num_heads": 256,
     "taps": 1000,
+    "widths": 4096,
     "image_side": 8192,
 }
 """Sizes beyond which a configuration is taken for damaged; those of SD 1.x are far below."""
@@ -46,7 +48,7 @@ BUILT_IN = {"miniature": Path(__file__).parent / "miniature" / "weights" / "head
 
 
 def save_head(
-    head: LDZNetHead,
+    head: AnyHead,
     path: str | os.PathLike[str],
     *,
     dtype: torch.dtype | None = None,
@@ -76,13 +78,13 @@ def load_head(
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
-) -> LDZNetHead: ...
+) -> AnyHead: ...
 def load_head(
     source: str | os.PathLike[str],
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
-) -> LDZNetHead | TrainingFree:
+) -> AnyHead | TrainingFree:
     """A head ready for use, in eval mode; on the way to it no second copy is held.
 
     Args:
@@ -97,7 +99,7 @@ def load_head(
     if source == TRAINING_FREE:
         return TrainingFree()
     with torch.device("meta"):  # no random numbers are drawn for weights that are replaced
-        head = LDZNetHead(read_config(source))
+        head = build_head(read_config(source))
     path = _locate(source)
     stored = list_weights(path)
     check_fit(
@@ -121,6 +123,13 @@ def read_config(source: str | os.PathLike[str]) -> HeadConfig:
     return _config_of(read_metadata(path), path)
 
 
+def blocks_of_built_in(family: str) -> tuple[int, ...]:
+    """The blocks to listen to for every built-in head of a family, and for the paper's head."""
+    configs = [read_config(name) for name in BUILT_IN]
+    read = {block for each in configs if each.family == family for block in each.taps}
+    return tuple(sorted(read.union(BLOCKS)))
+
+
 def encode_config(config: HeadConfig) -> str:
     """The configuration as JSON, with the version of this format."""
     return json.dumps({"format": FORMAT_VERSION, **dataclasses.asdict(config)}, sort_keys=True)
@@ -141,7 +150,8 @@ def decode_config(text: str) -> HeadConfig:
             _whole([values.get("image_side", 8)], "image_side")
             if not all(isinstance(values.get(name, ""), str) for name in ("family", "training")):
                 raise ValueError("names that are no texts")
-            return HeadConfig(**values, taps=taps, unet=unet)
+            widths = tuple(_whole(values.pop("widths", []), "widths"))
+            return HeadConfig(**values, taps=taps, unet=unet, widths=widths)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"expected the configuration of a head, got {error!s:.300}: convert or save the head "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,6 +11,7 @@ import torch
 
 from ..errors import CheckpointError, InputError
 from ..shards import files_of
+from ..taps import BLOCKS
 from ..training_free import TRAINING_FREE
 
 if TYPE_CHECKING:
@@ -96,9 +98,15 @@ def load_pair(
         return Pair(backbone, load_head("training-free"), takes_turns=False)
     config = read_config(head)
     turns = Turns() if where.type == "cpu" and not _is_miniature(model) else None
-    backbone = _load_backbone(model, where, dtype, whole_unet=False, turns=turns)
+    beyond = needs_whole_unet(config.taps)
+    backbone = _load_backbone(model, where, dtype, whole_unet=beyond, turns=turns)
     on_use = OnUse(lambda: load_head(head, device=where, dtype=dtype), turns)
     return Pair(backbone, HeadOnUse(config, on_use), takes_turns=turns is not None)
+
+
+def needs_whole_unet(taps: Sequence[int]) -> bool:
+    """Whether a head with these taps reads more of a UNet than the paper's, which ends a pass."""
+    return max(taps, default=0) > max(BLOCKS)
 
 
 def _load_backbone(

@@ -10,13 +10,13 @@ import torch
 from ..backends import MINIATURE, Pair, load_pair
 from ..checkpoint import load_head
 from ..errors import UnsupportedModelError
-from ..head import LDZNetHead
+from ..head import AnyHead
 from ..miniature import Miniature, load_miniature
 
 DType: TypeAlias = Literal["float32", "float16", "bfloat16"]
 
 
-def load_models(model: str, head: str) -> tuple[Miniature, LDZNetHead]:
+def load_models(model: str, head: str) -> tuple[Miniature, AnyHead]:
     """The miniature and a trained head of these names, for commands that measure.
 
     Args:

@@ -32,6 +32,8 @@ class Options:
     precision: Literal["no", "bf16", "fp16"] = option("no", "mixed precision of the passes")
     workers: int = option(0, "processes that make batches beside the training one")
     seed: int = option(0, "of weights, batches and noise")
+    kind: Literal["ldznet", "compact"] = option("ldznet", "head: the paper's, or our small one")
+    taps: str = option("6-10", 'head: blocks that it reads, such as "6-10,13"; "" is none')
     crop: int = option(128, "vae: side of the crops in pixels, a multiple of 64")
     resume: bool = option(False, "go on from the run's saved state")
 
@@ -67,6 +69,8 @@ def run(options: Options) -> dict[str, object] | None:
         side=options.side,
         crop=options.crop,
         seed=options.seed,
+        kind=options.kind,
+        taps=parse_blocks(options.taps),
     )
     done = train(stage, plan, options.folder, resume=options.resume)
     if not PartialState().is_main_process:
@@ -77,6 +81,26 @@ def run(options: Options) -> dict[str, object] | None:
         "of": options.steps,
         "weights": str(options.folder / "weights"),
     }
+
+
+def parse_blocks(text: str) -> list[int]:
+    """Block numbers from a list of numbers and ranges.
+
+    >>> parse_blocks("6-8,13"), parse_blocks("")
+    ([6, 7, 8, 13], [])
+
+    Raises:
+        InputError: It is no such list.
+    """
+    blocks: list[int] = []
+    for part in filter(None, text.split(",")):
+        first, dash, last = part.strip().partition("-")
+        if not (first.isdigit() and (last.isdigit() or not dash)):
+            raise InputError(
+                f'expected blocks such as "6-10,13", got {text!r}: write numbers and ranges'
+            )
+        blocks += range(int(first), int(last or first) + 1)
+    return blocks
 
 
 def describe(report: dict[str, object]) -> str:

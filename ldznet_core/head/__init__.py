@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from .base import Head, HeadSettings
+from .compact import CompactHead
 from .config import BlockSize, HeadConfig, activation_bytes, block_sizes
 from .layers import AttentionPool, FeatureBlock, FeatureTransformer, mask_decoder
 from .ldznet import LDZNetHead
 
+AnyHead: TypeAlias = LDZNetHead | CompactHead
+"""A head with weights of its own."""
+
+
+def build_head(config: HeadConfig) -> AnyHead:
+    """A head of the configured kind, with fresh weights."""
+    return CompactHead(config) if config.kind == "compact" else LDZNetHead(config)
+
+
 __all__ = [
+    "AnyHead",
     "AttentionPool",
     "BlockSize",
+    "CompactHead",
     "FeatureBlock",
     "FeatureTransformer",
     "Head",
@@ -18,5 +32,6 @@ __all__ = [
     "LDZNetHead",
     "activation_bytes",
     "block_sizes",
+    "build_head",
     "mask_decoder",
 ]

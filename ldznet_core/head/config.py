@@ -12,6 +12,7 @@ from ..taps import BLOCKS
 from ..unet import UNetConfig
 
 Reads: TypeAlias = Literal["nothing", "features", "attention"]
+Kind: TypeAlias = Literal["ldznet", "compact"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,14 +22,19 @@ class HeadConfig:
     family: str
     """The LDM whose latents, text and features it understands: "sd1", "miniature", ..."""
     unet: UNetConfig
-    """Sizes of the head's own UNet: those of the LDM, but for a single output channel."""
-    kind: str = "ldznet"
+    """Sizes of the LDM's UNet; for "ldznet" those of its own, which has a single output channel."""
+    kind: Kind = "ldznet"
+    """"ldznet", the paper's, or "compact", ours."""
+    widths: tuple[int, ...] = ()
+    """Of "compact": channels on the grid of the latents, and on two of half the sides each."""
     taps: tuple[int, ...] = BLOCKS
     """Numbers of the blocks whose features it reads; none makes it the paper's plain ZNet."""
     image_side: int = 384
     """Side in pixels of the square pictures it was trained on."""
     timestep: float = 400.0
     """Where on the noise schedule a probe takes the features, 0 to 999."""
+    probes_once: bool = False
+    """Whether a probe shows it a picture under no text, once for all phrases, or under each."""
     template: str = "{}"
     """What a phrase is put into before it is encoded."""
     mask_threshold: float = 0.5
@@ -48,14 +54,20 @@ class HeadConfig:
             InputError: One of them is out of its range.
         """
         unknown = sorted(set(self.taps) - set(block_sizes(self.unet)))
-        _require(self.kind == "ldznet", "kind 'ldznet'", repr(self.kind))
-        _require(self.unet.out_channels == 1, "one output channel", str(self.unet.out_channels))
+        _require(self.kind in ("ldznet", "compact"), "kind ldznet or compact", repr(self.kind))
+        if self.kind == "ldznet":
+            _require(self.unet.out_channels == 1, "one output channel", str(self.unet.out_channels))
+            _require(not self.widths, "no widths of kind ldznet", str(self.widths))
+        else:
+            fits = len(self.widths) == 3 and all(w and w % 32 == 0 for w in self.widths)
+            _require(fits, "three widths in multiples of 32", str(self.widths))
         _require(not unknown, f"taps from 1 to {len(block_sizes(self.unet))}", str(unknown))
         _require(self.image_side >= STRIDE, f"an image side >= {STRIDE}", str(self.image_side))
         _require(self.timestep in range(1000), "a whole timestep to 999", str(self.timestep))
         _require(self.template.count("{}") == 1, "one {} in the template", repr(self.template))
         how = self.positional_tables
         _require(how in ("shape", "count"), "positional tables by shape or count", repr(how))
+        _require(type(self.probes_once) is bool, "a yes or no", repr(self.probes_once))
         for threshold in (self.mask_threshold, self.presence_threshold):
             _require(0 < threshold < 1, "thresholds between 0 and 1", str(threshold))
 
@@ -103,8 +115,8 @@ def activation_bytes(
 ) -> int:
     """About the memory that a pass needs besides the weights, for hosts that make room for it.
 
-    64 values for each channel of the first level and each latent; 53 were alive at the peak of one
-    phrase at the size of SD 1.x with 64x64 latents.
+    Some values for each channel of the finest level and each latent: 53 of the paper's head were
+    alive at the peak of one phrase at the size of SD 1.x with 64x64 latents, and 31 of ours.
 
     Args:
         config: Of the head.
@@ -113,7 +125,9 @@ def activation_bytes(
         bytes_per_value: Of the dtype that the head computes in.
     """
     height, width = (padded_side(side, config.unet.stride) for side in latent_size)
-    return 64 * config.unet.model_channels * phrases * height * width * bytes_per_value
+    is_compact = config.kind == "compact"
+    values = 36 * config.widths[0] if is_compact else 64 * config.unet.model_channels
+    return values * phrases * height * width * bytes_per_value
 
 
 def _require(holds: bool, expected: str, got: str) -> None:

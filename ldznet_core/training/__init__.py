@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,8 @@ from accelerate import PartialState
 from accelerate.utils import set_seed
 
 from ..errors import InputError
+from ..head.config import Kind
+from ..taps import BLOCKS
 from ..weights import read_id
 from ..world import WORLDS
 from .cache import SceneCache
@@ -24,7 +27,16 @@ _HELD_OUT = 500
 
 
 def make_stage(
-    name: StageName, run: Path, *, world: str, scenes: int, side: int, crop: int, seed: int
+    name: StageName,
+    run: Path,
+    *,
+    world: str,
+    scenes: int,
+    side: int,
+    crop: int,
+    seed: int,
+    kind: Kind = "ldznet",
+    taps: Sequence[int] = BLOCKS,
 ) -> Stage:
     """A stage with the caches and the earlier stages' weights that it builds on.
 
@@ -42,7 +54,7 @@ def make_stage(
     set_seed(seed)
     state = PartialState(cpu=lacks_accelerator())
     with state.main_process_first():  # one process fills the caches, the others find them full
-        return _make(name, run, world, scenes, side, crop, state.device)
+        return _make(name, run, world, scenes, side, crop, state.device, kind, taps)
 
 
 def _make(
@@ -53,6 +65,8 @@ def _make(
     side: int,
     crop: int,
     device: torch.device,
+    kind: Kind,
+    taps: Sequence[int],
 ) -> Stage:
     train_cache = SceneCache(run / "cache", world, "train", scenes, side)
     held_out = SceneCache(run / "cache", world, "validation", _HELD_OUT, side)
@@ -71,7 +85,7 @@ def _make(
     from .head import HeadStage
 
     miniature = load_miniature(device, folder=weights)
-    return HeadStage(train_cache, held_out, miniature, _latents_name(weights))
+    return HeadStage(train_cache, held_out, miniature, _latents_name(weights), kind, taps)
 
 
 def _latents_name(weights: Path) -> str:

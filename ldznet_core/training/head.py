@@ -1,8 +1,10 @@
-"""The third stage: the paper's head learns masks from the frozen model's latents and features."""
+"""The third stage: a head learns masks from the frozen model's latents and features."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +15,15 @@ from torch import Tensor, nn
 
 from ..capture import Features, capturing
 from ..checkpoint import save_head
-from ..head import HeadConfig, LDZNetHead
+from ..head import AnyHead, CompactHead, HeadConfig, LDZNetHead
+from ..head.compact import bounded
+from ..head.config import Kind
 from ..miniature.model import Miniature
 from ..miniature.sampling import RANGE
-from ..miniature.text import tokenize
 from ..miniature.vae import encode
 from ..noise import seeded_noise
 from ..probe import probe_features
-from ..taps import find_taps
+from ..taps import BLOCKS, Taps
 from ..world import Draw, Phrase, caption, draw_phrases, mask_of
 from .cache import SceneCache, to_unit_range
 from .plan import Batch, Plan
@@ -28,52 +31,73 @@ from .sheets import grid
 
 _WINDOW = (300, 500)  # timesteps, the paper's (section 3.2)
 _CAPTIONED = 0.5  # share of features that saw the scene's caption, as a sampler's do
+_UNTOLD = 0.25  # share of features that saw no text, of heads that may be probed so
 _RESTORED = 0.5  # share of latents that are the miniature's own, as those of its pictures are
 _ABSENT = 0.3  # share of phrases that name nothing in the scene
-_OVERLAP_WEIGHT = 0.5
+_WEIGHTS = {"pixels": 1.0, "overlap": 0.5, "presence": 0.2}
 _SHEET_SCENES = 12
+_COMPACT_WIDTHS = (64, 96, 128)
+_PHRASES: dict[Kind, int] = {"ldznet": 1, "compact": 4}  # asked of a scene in a batch
 
 
 class _Objective(nn.Module):
     """The head is trained; the miniature stays frozen, and outside of the saved state."""
 
-    def __init__(self, head: LDZNetHead, miniature: Miniature) -> None:
+    def __init__(self, head: AnyHead, miniature: Miniature) -> None:
         super().__init__()
         self.head = head
         self._frozen = (miniature,)
+        self._encode_phrase = lru_cache(maxsize=4096)(self._encode)  # few, and asked often
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of the masks.
 
-        The batch has ``latents`` (B, 4, h, w), ``phrase_ids`` and ``condition_ids`` (B, 77) tokens,
-        one ``timestep`` and ``noise_seed``, ``is_restored`` (B, 1, 1, 1), and ``masks`` (B, H, W)
-        of 0 and 1.
+        The batch has ``latents`` (S, 4, h, w), S texts ``conditions``, one ``timestep`` and
+        ``noise_seed``, ``is_restored`` (S, 1, 1, 1), P texts ``phrases``, P / S for each scene, and
+        ``masks`` (P, H, W) of 0 and 1.
         """
         (miniature,) = self._frozen
         with torch.no_grad():
-            context = miniature.text_encoder(batch["phrase_ids"])
-            condition = miniature.text_encoder(batch["condition_ids"])
+            context = torch.cat([self._encode_phrase(phrase) for phrase in batch["phrases"]])
             features, restored = _denoise(
                 miniature,
+                self.head.taps_of(miniature.unet),
                 batch["latents"],
-                condition,
+                miniature.encode_text(batch["conditions"]),
                 batch["timestep"],
                 seeded_noise(batch["latents"].shape, batch["noise_seed"]),
             )
             latents = torch.where(batch["is_restored"], restored, batch["latents"])
-        logits = self.head(latents, context, features)[:, 0].float()
-        masks = batch["masks"]
-        pixels = F.binary_cross_entropy_with_logits(logits, masks)
-        overlap = _overlap_loss(logits, masks)
-        return {
-            "loss": pixels + _OVERLAP_WEIGHT * overlap,
-            "pixels": pixels.detach(),
-            "overlap": overlap.detach(),
-        }
+        return self._losses(latents.clone(), context.clone(), features, batch["masks"])
+
+    def _losses(
+        self, latents: Tensor, context: Tensor, features: Features, masks: Tensor
+    ) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = {}
+        if isinstance(self.head, CompactHead):
+            mask, presence = self.head.parts(latents, context, features)
+            logits = bounded(mask, presence)[:, 0].float()
+            is_there = masks.flatten(1).amax(dim=1)
+            losses["presence"] = F.binary_cross_entropy_with_logits(presence.float(), is_there)
+        else:
+            logits = self.head(latents, context, features)[:, 0].float()
+        losses["pixels"] = F.binary_cross_entropy_with_logits(logits, masks)
+        losses["overlap"] = _overlap_loss(logits, masks)
+        total = torch.stack([_WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
+        return {"loss": total, **{name: loss.detach() for name, loss in losses.items()}}
+
+    def _encode(self, phrase: str) -> Tensor:
+        (miniature,) = self._frozen
+        return miniature.encode_text([phrase])
 
 
 def _denoise(
-    miniature: Miniature, latents: Tensor, condition: Tensor, timestep: float, noise: Tensor
+    miniature: Miniature,
+    taps: Taps,
+    latents: Tensor,
+    condition: Tensor,
+    timestep: float,
+    noise: Tensor,
 ) -> tuple[Features, Tensor]:
     """The features of noisy latents, and the clean latents that the miniature sees in them.
 
@@ -81,7 +105,7 @@ def _denoise(
     """
     noise = noise.to(latents)
     noisy = miniature.schedule.add_noise(latents, noise, timestep)
-    with capturing(miniature.unet, find_taps(miniature.unet)) as capture:
+    with capturing(miniature.unet, taps) as capture:
         predicted = miniature.unet(noisy, noisy.new_full((len(noisy),), timestep), condition)
     signal = miniature.schedule.alphas_cumprod[int(timestep)]
     restored = (noisy - (1 - signal).sqrt() * predicted) / signal.sqrt()
@@ -98,13 +122,28 @@ def _overlap_loss(logits: Tensor, masks: Tensor) -> Tensor:
 
 
 class HeadStage:
-    """Trains the paper's head, started from the miniature's UNet."""
-
-    name = "head"
+    """Trains a head of the miniature: the paper's starts from its UNet, ours from nothing."""
 
     def __init__(
-        self, scenes: SceneCache, held_out: SceneCache, miniature: Miniature, vae_name: str
+        self,
+        scenes: SceneCache,
+        held_out: SceneCache,
+        miniature: Miniature,
+        vae_name: str,
+        kind: Kind = "ldznet",
+        taps: Sequence[int] = BLOCKS,
     ) -> None:
+        """Build the head.
+
+        Args:
+            scenes: To learn from.
+            held_out: To show.
+            miniature: Frozen; gives latents, text and features.
+            vae_name: Under which latents are cached.
+            kind: Of the head.
+            taps: The blocks that it reads; none is the paper's ZNet.
+        """
+        self.name = "head" if kind == "ldznet" else f"head-{kind}"
         self._scenes, self._held_out, self._miniature = scenes, held_out, miniature
         self._latents = scenes.latents(
             vae_name, lambda images: encode(miniature.vae, images.to(miniature.device))
@@ -112,33 +151,55 @@ class HeadStage:
         self._labels = scenes.labels()
         config = HeadConfig(
             family=miniature.family,
-            unet=replace(miniature.unet.config, out_channels=1),
+            unet=miniature.unet.config,
+            kind="compact",
+            widths=_COMPACT_WIDTHS,
+            taps=tuple(taps),
             image_side=scenes.side,
         )
-        self._head = LDZNetHead.from_unet(miniature.unet.state_dict(), config)
+        self._head: AnyHead
+        if kind == "compact":
+            self._head = CompactHead(config)
+            self._head = self._head.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on a CPU
+        else:
+            unet = replace(miniature.unet.config, out_channels=1)
+            config = replace(config, kind=kind, widths=(), unet=unet)
+            self._head = LDZNetHead.from_unet(miniature.unet.state_dict(), config)
         self.objective: nn.Module = _Objective(self._head, miniature)
 
     def batch(self, plan: Plan, step: int, process: int) -> Batch:
-        """Random scenes, a phrase each; half of the features see the scene's caption instead."""
+        """Random scenes with their phrases; half of the features see the scene's caption instead.
+
+        Heads that are asked several phrases of one scene share its features among them, as they do
+        where they were captured: those of the caption, of one of the phrases, or of no text.
+        """
         draw = Draw("head", plan.seed, step, process)
         indices = [draw.below(len(self._latents)) for _ in range(plan.batch)]
         layouts = [self._scenes.layout(index) for index in indices]
         labels = [self._labels[index] for index in indices]
+        asked = _PHRASES[self._head.config.kind]
         phrases = [
-            draw_phrases(layout, label, draw, 1, absent=_ABSENT)[0]
+            draw_phrases(layout, label, draw, asked, absent=_ABSENT)
             for layout, label in zip(layouts, labels, strict=True)
         ]
-        conditions = [
-            caption(layout, draw) if draw.chance(_CAPTIONED) else phrase.text
-            for layout, phrase in zip(layouts, phrases, strict=True)
-        ]
+        conditions = []
+        for layout, of_scene in zip(layouts, phrases, strict=True):
+            if draw.chance(_CAPTIONED):
+                conditions.append(caption(layout, draw))
+            elif asked > 1 and draw.chance(_UNTOLD / (1 - _CAPTIONED)):
+                conditions.append("")
+            else:
+                conditions.append(of_scene[0].text)
         return {
             "latents": torch.from_numpy(
                 np.stack([self._latents[index] for index in indices]).astype("float32")
             ),
-            "phrase_ids": tokenize([phrase.text for phrase in phrases]),
-            "condition_ids": tokenize(conditions),
-            "masks": _masks(labels, phrases),
+            "phrases": [phrase.text for of_scene in phrases for phrase in of_scene],
+            "conditions": conditions,
+            "masks": _masks(
+                [label for label in labels for _ in range(asked)],
+                [phrase for of_scene in phrases for phrase in of_scene],
+            ),
             "timestep": float(_WINDOW[0] + draw.below(_WINDOW[1] - _WINDOW[0] + 1)),
             "noise_seed": draw.below(2**31),
             "is_restored": torch.tensor([draw.chance(_RESTORED) for _ in indices])[
@@ -159,11 +220,13 @@ class HeadStage:
         device = self._miniature.device
         with torch.no_grad():
             latents = encode(self._miniature.vae, images.to(device))
-            context = self._miniature.text_encoder(
-                tokenize([phrase.text for phrase in phrases]).to(device)
-            )
+            context = self._miniature.encode_text([phrase.text for phrase in phrases])
             features = probe_features(
-                self._miniature.unet, latents, context, self._miniature.schedule
+                self._miniature.unet,
+                latents,
+                context,
+                self._miniature.schedule,
+                taps_of=self._head.taps_of,
             )
             probabilities = self._head(latents, context, features).sigmoid()[:, 0].cpu()
         shown = [images, _tinted(images, masks, 0), _tinted(images, probabilities, 1)]
@@ -172,9 +235,9 @@ class HeadStage:
         return grid(torch.cat(rows), half)
 
     def publish(self, folder: Path, provenance: str) -> None:
-        """Write ``head-ldznet``; its thresholds are calibrated by ``ldznet evaluate``."""
+        """Write the head by its kind; its thresholds are calibrated by ``ldznet evaluate``."""
         self._head.config = replace(self._head.config, training=provenance)
-        save_head(self._head, folder / "head-ldznet", dtype=torch.float16)
+        save_head(self._head, folder / f"head-{self._head.config.kind}", dtype=torch.float16)
 
 
 def _masks(labels: list[np.ndarray], phrases: list[Phrase]) -> Tensor:

@@ -21,7 +21,7 @@ from ldznet_core.errors import CheckpointError
 from ldznet_core.head import HeadConfig, LDZNetHead
 from ldznet_core.weights import read_weights, write_weights
 
-from .tiny import HEAD_SIZES, tiny_head, tiny_inputs
+from .tiny import HEAD_SIZES, compact_inputs, tiny_compact_head, tiny_head, tiny_inputs
 
 CONFIG = HeadConfig(
     family="tiny",
@@ -54,6 +54,15 @@ def test_a_head_comes_back_bit_for_bit(head: LDZNetHead, tmp_path: Path) -> None
     assert not loaded.training
     inputs = tiny_inputs(head)
     assert torch.equal(loaded(*inputs), head(*inputs))
+
+
+def test_a_compact_head_comes_back_bit_for_bit_too(tmp_path: Path) -> None:
+    head = tiny_compact_head()
+    save_head(head, tmp_path / "head")
+    loaded = load_head(tmp_path / "head")
+    assert loaded.config == head.config
+    with torch.no_grad():
+        assert torch.equal(loaded(*compact_inputs()), head(*compact_inputs()))
 
 
 def test_a_half_head_is_computed_in_float32_unless_asked_otherwise(

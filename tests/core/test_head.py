@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
-import weakref
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ldznet_core.capture import Features
 from ldznet_core.errors import CheckpointError, InputError
@@ -27,6 +24,7 @@ from ldznet_core.head import (
 )
 from ldznet_core.unet import UNet, UNetConfig
 
+from .live_bytes import LiveBytes
 from .tiny import CONTEXT_DIM, HEAD_SIZES, LDM_SIZES, randomise, tiny_head, tiny_inputs
 
 
@@ -145,36 +143,6 @@ class TestMaskDecoder:
         assert x.grad.min() > 1
 
 
-class _LiveBytes(TorchDispatchMode):
-    """Counts the bytes of what operations give, for as long as it lives."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self._counted: set[int] = set()
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        made = func(*args, **(kwargs or {}))
-        for each in made if isinstance(made, (tuple, list)) else (made,):
-            if isinstance(each, Tensor):
-                self._count(each.untyped_storage())
-        return made
-
-    def _count(self, storage: Any) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        if key not in self._counted:
-            self._counted.add(key)
-            self.now += size
-            self.peak = max(self.peak, self.now)
-            weakref.finalize(storage, self._free, key, size)
-
-    def _free(self, key: int, size: int) -> None:
-        self._counted.discard(key)
-        self.now -= size
-
-
 class TestActivationBytes:
     SD1 = HeadConfig(family="sd1", unet=UNetConfig(out_channels=1))
 
@@ -198,7 +166,7 @@ class TestActivationBytes:
     def test_a_pass_needs_no_more(self, rows: int) -> None:
         head = tiny_head()
         inputs = tiny_inputs(head, rows=rows, size=(32, 32))
-        with _LiveBytes() as live:
+        with LiveBytes() as live:
             head(*inputs)
         promised = activation_bytes(head.config, rows, (32, 32), 4)
         assert 0.3 * promised < live.peak <= promised

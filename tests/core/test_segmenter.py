@@ -13,7 +13,7 @@ from ldznet_core.head import HeadConfig, LDZNetHead
 from ldznet_core.segmentation import Segmentation
 from ldznet_core.segmenter import BlockFeatures, Segmenter
 
-from .tiny import HEAD_SIZES, TinyBackbone, picture, tiny_head
+from .tiny import HEAD_SIZES, TinyBackbone, picture, tiny_compact_head, tiny_head
 
 WORDS = [f"{colour} {noun}" for colour in ("red", "blue", "old", "big") for noun in "abcde"]
 
@@ -115,6 +115,17 @@ class TestSegmentImage:
         found = Segmenter(backbone, tiny_head(taps=())).segment_image(picture(64, 64), ["cat"])
         assert backbone.probes == 0
         assert (found.source, found.timestep) == (None, None)
+
+
+def test_a_head_may_look_once_under_no_text_for_all_phrases() -> None:
+    backbone = TinyBackbone()
+    head = tiny_compact_head(taps=(6, 7, 8, 9, 10), probes_once=True, image_side=64)
+    segmenter = Segmenter(backbone, head)
+    found = segmenter.segment_image(picture(64, 64), WORDS)
+    assert backbone.probes == 1
+    latents = backbone.encode_image(picture(64, 64))
+    untold = backbone.probe(latents, [""])
+    _assert_equal(found, segmenter.segment_features(latents, untold, WORDS))
 
 
 class TestSegmentFeatures:

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ldznet_core.capture import Features
-from ldznet_core.head import HeadConfig, LDZNetHead, block_sizes
+from ldznet_core.head import CompactHead, HeadConfig, LDZNetHead, block_sizes
 from ldznet_core.noise import NoiseSchedule
 from ldznet_core.phrases import check_token_count
 from ldznet_core.probe import probe_features
@@ -22,6 +22,7 @@ from ldznet_core.unet import UNet, UNetConfig
 FAMILY = "tiny"
 CONTEXT_DIM = 64
 LDM_SIZES = UNetConfig(model_channels=32, context_dim=CONTEXT_DIM, num_heads=4)
+COMPACT_TAPS = (6, 7, 8, 9, 10, 11, 12, 13)
 HEAD_SIZES = UNetConfig(out_channels=1, model_channels=32, context_dim=CONTEXT_DIM, num_heads=4)
 
 
@@ -81,6 +82,37 @@ def tiny_inputs(
         if block in head.config.taps
     }
     return noise(rows, 4, *size), noise(rows, 77, CONTEXT_DIM), features
+
+
+def tiny_compact_head(**fields: Any) -> CompactHead:
+    """A head of our own with random weights; fields of its config."""
+    config = {
+        "family": FAMILY,
+        "unet": LDM_SIZES,
+        "widths": (32, 32, 64),
+        "taps": COMPACT_TAPS,
+        **fields,
+    }
+    head = CompactHead(HeadConfig(kind="compact", **config)).eval()
+    randomise(head, 1)
+    return head
+
+
+def compact_inputs(
+    rows: int = 1, phrases: int = 1, size: tuple[int, int] = (8, 8), multiple: int = 8
+) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
+    """Random latents, context and features that fit it; features in a frame of these multiples."""
+    generator = torch.Generator().manual_seed(3)
+
+    def noise(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    features = {}
+    for block, places in block_sizes(LDM_SIZES).items():
+        frame = [-(-side // multiple) * multiple for side in size]
+        sides = [-(-side // places.downscale) for side in frame]
+        features[block] = noise(rows, places.channels, *sides)
+    return noise(rows, 4, *size), noise(phrases, 77, CONTEXT_DIM), features
 
 
 class TinyBackbone:

@@ -56,6 +56,29 @@ def test_the_weights_load_as_a_miniature_with_its_head(finished: Path) -> None:
     assert head.config.training.startswith("head: 10 steps, 20 samples")
 
 
+def test_a_compact_head_learns_beside_the_paper_s(finished: Path) -> None:
+    ours = make_stage(
+        "head",
+        finished,
+        world="small",
+        scenes=8,
+        side=SIDE,
+        crop=SIDE,
+        seed=0,
+        kind="compact",
+        taps=(6, 7, 12),
+    )
+    batch = ours.batch(plan(), 3, 0)
+    assert len(batch["phrases"]) == len(batch["masks"]) == 4 * len(batch["latents"])
+    assert len(batch["conditions"]) == len(batch["latents"])
+    assert train(ours, plan(), finished, resume=False) == 10
+    assert (finished / "head-compact" / "samples-0000010.png").is_file()
+    head = load_head(finished / "weights" / "head-compact")
+    assert head.config.kind == "compact"
+    assert head.config.taps == (6, 7, 12)
+    assert load_head(finished / "weights" / "head-ldznet").config.kind == "ldznet"
+
+
 def test_going_on_after_a_stop_equals_never_having_stopped(finished: Path, tmp_path: Path) -> None:
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
     for run in (straight, stopped):

@@ -1,0 +1,322 @@
+"""Our own head: a small decoder over the LDM's features, guided by the latents; no second UNet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..capture import Features
+from ..errors import InputError
+from ..frames import STRIDE, pad_to, pad_to_multiple, padded_side
+from ..taps import Taps, find_taps
+from ..unet import CrossAttention, FeedForward
+from .config import HeadConfig, block_sizes
+
+LEVELS = 3
+"""Grids that it works on: that of the latents, and two of half the sides each."""
+
+_MULTIPLE = 2 ** (LEVELS - 1)
+_HEAD_WIDTH = 32
+_PRIOR = -1.5  # the first mask logit everywhere: a thing covers about a fifth of its picture
+
+
+class Pixels(NamedTuple):
+    """What a picture shows, whatever will be asked: a map for each level, the finest first."""
+
+    levels: tuple[Tensor, ...]
+    """``(S, W_l, h / 2^l, w / 2^l)``."""
+
+
+class CompactHead(nn.Module):
+    """Reads latents and features once for a picture, and then each phrase against them.
+
+    Features are projected and added on the grid of their own level. On the way back up pixels look
+    at the phrase's tokens on every grid, and at each other on the coarser two. The finest map,
+    which has seen the latents themselves, is unfolded to picture size. A presence of the whole
+    picture bounds every pixel, so that what is absent has an empty mask and a low score.
+    """
+
+    def __init__(self, config: HeadConfig) -> None:
+        """Build with fresh weights, which say nothing: logits need training."""
+        super().__init__()
+        self.config = config
+        widths, deepest = config.widths, config.widths[-1]
+        self.stem = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
+        self.down = nn.ModuleList(
+            nn.Conv2d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in pairwise(widths)
+        )
+        self.readers = nn.ModuleDict(
+            {
+                str(block): FeatureReader(size.channels, widths[_level_of(size.downscale)])
+                for block, size in block_sizes(config.unet).items()
+                if block in config.taps
+            }
+        )
+        self.residuals = nn.ModuleList(Residual(width) for width in widths)
+        self.text = nn.Sequential(
+            nn.LayerNorm(config.unet.context_dim), nn.Linear(config.unet.context_dim, deepest)
+        )
+        self.phrase_blocks = nn.ModuleList(
+            PhraseBlock(width, deepest, sees_others=level > 0) for level, width in enumerate(widths)
+        )
+        self.up = nn.ModuleList(
+            nn.Conv2d(coarse, fine, 3, padding=1) for fine, coarse in pairwise(widths)
+        )
+        self.presence = Presence(widths[1], deepest)
+        self.unfold = unfolding(widths[0])
+
+    def taps_of(self, unet: nn.Module) -> Taps:
+        """Where in a UNet it wants to listen."""
+        return find_taps(unet, self.config.taps)
+
+    def forward(
+        self,
+        latents: Tensor,
+        context: Tensor,
+        features: Features | Mapping[int, Tensor] | None = None,
+    ) -> Tensor:
+        """Logits for each phrase, ``(P, 1, 8h, 8w)``; above 0 the thing is likelier than not.
+
+        Inputs follow the head to its device and dtype. Where there are S rows of latents and of
+        features and P phrases, each row is for P / S phrases in a row. Latents of any size will do.
+
+        Args:
+            latents: ``(S, C, h, w)``, clean, scaled as for the LDM.
+            context: ``(P, T, D)`` text features of the phrases.
+            features: The LDM's by block number, ``(S, C, ~h/d, ~w/d)`` or one row for all, where d
+                is what the LDM's UNet has shrunk them by.
+
+        Raises:
+            InputError: A shape does not fit the head, or a tap's features are missing.
+        """
+        mask, presence = self.parts(latents, context, features)
+        return bounded(mask, presence)
+
+    def parts(
+        self,
+        latents: Tensor,
+        context: Tensor,
+        features: Features | Mapping[int, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Logits of the pixels ``(P, 1, 8h, 8w)`` and of the presence ``(P,)``, for training."""
+        given = features.blocks if isinstance(features, Features) else features or {}
+        read = {block: given[block] for block in self.config.taps if block in given}
+        self._check(latents, context, read)
+        height, width = latents.shape[-2:]
+        pixels = self.look(latents, read)
+        mask, presence = self.find(pixels, context.to(self._weight))
+        return mask[..., : STRIDE * height, : STRIDE * width], presence
+
+    def look(self, latents: Tensor, features: Mapping[int, Tensor]) -> Pixels:
+        """Read pictures, before any phrase is known.
+
+        Args:
+            latents: ``(S, C, h, w)``, or one row for all.
+            features: By block number, likewise.
+        """
+        size = (latents.shape[-2], latents.shape[-1])
+        x = self.stem(pad_to_multiple(latents.to(self._weight), _MULTIPLE))
+        x = x.expand(max([len(x), *map(len, features.values())]), -1, -1, -1)
+        levels = []
+        for level, residual in enumerate(self.residuals):
+            if level:
+                x = self.down[level - 1](x)
+            x = residual(x + self._read(features, level, x, size))
+            levels.append(x)
+        return Pixels(tuple(levels))
+
+    def find(self, pixels: Pixels, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of padded pictures, ``(P, 1, 8h', 8w')``, and of the presences, ``(P,)``.
+
+        Args:
+            pixels: Of S pictures.
+            context: ``(P, T, D)``; P is a multiple of S.
+        """
+        tokens = self.text(context)
+        each = len(context) // len(pixels.levels[0])
+        levels = [level.repeat_interleave(each, dim=0) for level in pixels.levels]
+        x = self.phrase_blocks[-1](levels[-1], tokens)
+        for level in reversed(range(LEVELS - 1)):
+            enlarged = F.interpolate(x, levels[level].shape[-2:], mode="nearest")
+            x = levels[level] + self.up[level](enlarged)
+            x = self.phrase_blocks[level](x, tokens)
+            if level == 1:
+                presence = self.presence(x, tokens)
+        return self.unfold(x), presence
+
+    @property
+    def _weight(self) -> Tensor:
+        """A weight, for the device and the dtype of all."""
+        return self.stem.weight
+
+    def _read(
+        self, features: Mapping[int, Tensor], level: int, x: Tensor, size: tuple[int, int]
+    ) -> Tensor | float:
+        """The sum of what the features of a level say, on its grid."""
+        total: Tensor | float = 0.0
+        for block in self.config.taps:
+            downscale = block_sizes(self.config.unet)[block].downscale
+            if _level_of(downscale) != level:
+                continue
+            feature = self._framed(block, features.get(block), size).to(self._weight)
+            read = self.readers[str(block)](feature)
+            if downscale > 2**level:
+                read = F.interpolate(read, scale_factor=downscale / 2**level, mode="bilinear")
+            height, width = x.shape[-2:]  # a probe's frame may be larger, a sampler's smaller
+            total = total + pad_to(read[..., :height, :width], height, width)
+        return total
+
+    def _framed(self, block: int, feature: Tensor | None, size: tuple[int, int]) -> Tensor:
+        """A block's features, if they are of such latents; a probe's have grown with padding."""
+        if feature is None:
+            raise InputError(
+                f"expected features of blocks {list(self.config.taps)}, got none of block {block}: "
+                "capture it too"
+            )
+        sizes = block_sizes(self.config.unet)[block]
+        stride = self.config.unet.stride
+        smallest = [math.ceil(side / sizes.downscale) for side in size]
+        largest = [padded_side(side, stride) // sizes.downscale for side in size]
+        fits = feature.ndim == 4 and feature.shape[1] == sizes.channels
+        if not fits or not all(
+            least <= side <= most
+            for least, side, most in zip(smallest, feature.shape[2:], largest, strict=True)
+        ):
+            raise InputError(
+                f"expected features of block {block} as (S, {sizes.channels}, {largest[0]}, "
+                f"{largest[1]}), got {tuple(feature.shape)}: capture them on these very latents "
+                f"with the UNet of {self.config.family!r}"
+            )
+        return feature
+
+    def _check(self, latents: Tensor, context: Tensor, features: Mapping[int, Tensor]) -> None:
+        unet = self.config.unet
+        if context.ndim != 3 or context.shape[2] != unet.context_dim or not len(context):
+            raise InputError(
+                f"expected text features (P, T, {unet.context_dim}), got {tuple(context.shape)}: "
+                f"encode the phrases with the text encoder of {self.config.family!r}"
+            )
+        is_map = latents.ndim == 4 and latents.shape[1] == unet.in_channels
+        if not is_map or 0 in latents.shape or len(context) % len(latents):
+            raise InputError(
+                f"expected latents (1 or {len(context)}, {unet.in_channels}, h, w), got "
+                f"{tuple(latents.shape)}: take them from the VAE of {self.config.family!r}"
+            )
+        rows = {len(each) for each in (latents, *features.values())} - {1}
+        if len(rows) > 1 or any(len(context) % each for each in rows):
+            raise InputError(
+                f"expected features and latents of 1 or {len(context)} rows, got {sorted(rows)}: "
+                "give one row for the picture, or one for each phrase"
+            )
+
+
+class FeatureReader(nn.Module):
+    """A block's features, normalised over their channels, in the width of a level."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.project = nn.Linear(channels, width)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """``(B, C, h, w)`` to ``(B, W, h, w)``."""
+        read: Tensor = self.project(self.norm(feature.movedim(1, -1))).movedim(-1, 1)
+        return read
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions beside a skip."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.GroupNorm(8, width),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.GroupNorm(8, width),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, W, h, w)`` to the same."""
+        out: Tensor = x + self.layers(x)
+        return out
+
+
+class PhraseBlock(nn.Module):
+    """Pixels look at the phrase, and, where the grid is coarse, at each other before."""
+
+    def __init__(self, width: int, text_width: int, *, sees_others: bool) -> None:
+        super().__init__()
+        heads = width // _HEAD_WIDTH
+        self.others = CrossAttention(width, width, heads) if sees_others else None
+        self.phrase = CrossAttention(width, text_width, heads)
+        self.think = FeedForward(width)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3 if sees_others else 2))
+
+    def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
+        """``(P, W, h, w)`` with the phrases' ``(P, T, D)`` read into it."""
+        pixels = x.flatten(2).transpose(1, 2)
+        norms = iter(self.norms)
+        if self.others is not None:
+            pixels = pixels + self.others(next(norms)(pixels))
+        pixels = pixels + self.phrase(next(norms)(pixels), tokens)
+        pixels = pixels + self.think(next(norms)(pixels))
+        read: Tensor = pixels.transpose(1, 2).reshape(x.shape)
+        return read
+
+
+class Presence(nn.Module):
+    """Whether what a phrase names is anywhere in a picture."""
+
+    def __init__(self, width: int, text_width: int) -> None:
+        super().__init__()
+        heads = text_width // _HEAD_WIDTH
+        self.question = nn.Parameter(torch.zeros(1, 1, text_width))
+        self.phrase = CrossAttention(text_width, text_width, heads)
+        self.norm = nn.LayerNorm(width)
+        self.pixels = CrossAttention(text_width, width, heads)
+        self.verdict = nn.Sequential(
+            nn.LayerNorm(2 * text_width),
+            nn.Linear(2 * text_width, text_width),
+            nn.SiLU(),
+            nn.Linear(text_width, 1),
+        )
+
+    def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
+        """Logits ``(P,)`` from pixels ``(P, W, h, w)`` and phrases ``(P, T, D)``."""
+        asked = self.phrase(self.question.expand(len(tokens), -1, -1), tokens)
+        seen = self.pixels(asked, self.norm(x.flatten(2).transpose(1, 2)))
+        verdict: Tensor = self.verdict(torch.cat([asked, seen], dim=2))
+        return verdict[:, 0, 0]
+
+
+def unfolding(width: int) -> nn.Sequential:
+    """From a map at latent size to logits at picture size, ``(B, W, h, w)`` to ``(B, 1, 8h, 8w)``.
+
+    Three doublings, each of which halves the width: every position becomes four.
+    """
+    layers: list[nn.Module] = []
+    for _ in range(3):
+        layers += [nn.Conv2d(width, 2 * width, 3, padding=1), nn.PixelShuffle(2), nn.SiLU()]
+        width //= 2
+    last = nn.Conv2d(width, 1, 3, padding=1)
+    nn.init.constant_(last.get_parameter("bias"), _PRIOR)
+    return nn.Sequential(*layers, last)
+
+
+def bounded(mask: Tensor, presence: Tensor) -> Tensor:
+    """The lower of a pixel's logit and its phrase's presence, without a corner between them."""
+    lower: Tensor = -torch.logaddexp(-mask, -presence[:, None, None, None])
+    return lower
+
+
+def _level_of(downscale: int) -> int:
+    return min(LEVELS - 1, int(math.log2(downscale)))
