@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from modules import devices, sd_hijack, sd_models, shared
+from modules.sd_hijack_clip import (
+    FrozenCLIPEmbedderForSDXLWithCustomWords,
+    FrozenCLIPEmbedderWithCustomWords,
+    TextConditionalModel,
+)
 from torch import Tensor, nn
 
 from ldznet_core import Features, InputError, capturing, find_taps
@@ -15,13 +20,13 @@ from ldznet_core.capture import BEST_TIMESTEP
 from ldznet_core.frames import STRIDE, pad_to_multiple
 from ldznet_core.noise import NoiseSchedule
 from ldznet_core.probe import probe_noise
-from ldznet_core.taps import TapsOf
+from ldznet_core.taps import Tap, TapsOf
 
-from .family import family_of
+from .family import SDXL, family_of
 from .inpainting import seen_besides
 from .inputs import Contexts, count_tokens, pixels_of, token_rows
 from .passes import Pass, Rows, rows_in_order
-from .webui import WebUI
+from .webui import WebUI, seen_as_a_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -65,7 +70,7 @@ class A1111Backbone:
         """Take a loaded checkpoint.
 
         Raises:
-            UnsupportedModelError: It is of a family that no head exists for.
+            UnsupportedModelError: It is of a family that is not known.
         """
         self.family = family_of(model.model.diffusion_model)
         self._model = model
@@ -79,13 +84,24 @@ class A1111Backbone:
 
     @torch.inference_mode()
     def encode_image(self, image: Image) -> Tensor:
-        """Clean latents ``(1, C, h, w)`` of an RGB picture with sides in multiples of 8."""
-        self._model.first_stage_model.to(devices.dtype_vae)
+        """Clean latents ``(1, C, h, w)`` of an RGB picture with sides in multiples of 8.
+
+        They are taken out of the VAE before it draws some by chance, as SDXL's does
+        (sgm/models/autoencoder.py, AutoencoderKLInferenceWrapper).
+        """
+        vae = self._model.first_stage_model
+        vae.to(devices.dtype_vae)
         pixels = pixels_of(image).to(devices.device, devices.dtype_vae)
-        with self._without_shortcuts(), devices.autocast():
-            posterior = self._model.encode_first_stage(pixels)
-            mode: Tensor = self._model.get_first_stage_encoding(posterior.mode())
-        return mode.float()
+        moments = {"moments": Tap("quant_conv", vae.quant_conv)}
+        with (
+            self._without_shortcuts(),
+            devices.autocast(),
+            capturing(vae, moments, stop_after_last=True) as capture,
+        ):
+            self._model.encode_first_stage(pixels)
+        mode, _ = capture["moments"].float().chunk(2, dim=1)
+        latents: Tensor = self._model.scale_factor * mode
+        return latents
 
     @torch.inference_mode()
     def encode_text(self, phrases: Sequence[str]) -> Tensor:
@@ -94,7 +110,7 @@ class A1111Backbone:
 
     def count_tokens(self, phrases: Sequence[str]) -> list[int]:
         """How many tokens each phrase has, the start and the end token included."""
-        return count_tokens(self._model.cond_stage_model.wrapped.tokenizer, phrases)
+        return count_tokens(self._encoders, phrases)
 
     @torch.inference_mode()
     def probe(
@@ -111,8 +127,8 @@ class A1111Backbone:
         noisy = NoiseSchedule().add_noise(clean, probe_noise(clean, generator), t)
         count = len(context)
         unet = self.unet
-        besides = seen_besides(unet, clean, count)
         precision = devices.without_autocast if devices.unet_needs_upcast else devices.autocast
+        conditioning = self._conditioning(context, clean)
         with (
             self._without_shortcuts(),
             precision(),
@@ -122,7 +138,7 @@ class A1111Backbone:
             self._model.apply_model(
                 noisy.expand(count, -1, -1, -1),
                 noisy.new_full((count,), t),
-                {"c_crossattn": [context], "c_concat": [] if besides is None else [besides]},
+                conditioning,
             )
         return capture.features(t, "probe")
 
@@ -149,11 +165,53 @@ class A1111Backbone:
             sd_models.apply_token_merging(self._model, ratio)
 
     def _encode(self, phrases: Sequence[str]) -> Tensor:
-        wrapped = self._model.cond_stage_model.wrapped
-        tokens = token_rows(wrapped.tokenizer, phrases).to(devices.device)
         with devices.autocast():
-            context: Tensor = wrapped.transformer(input_ids=tokens).last_hidden_state
-        return context.float()
+            if getattr(self._model, "lowvram", False) and _is_of_sgm(self._model):
+                self._model.get_learned_conditioning([""])  # brings them in (modules/lowvram.py)
+            contexts = [_encoded(encoder, phrases).float() for encoder in self._encoders]
+        return torch.cat(contexts, dim=-1)
+
+    @property
+    def _encoders(self) -> list[Any]:
+        """The host's text encoders: one, or the two of SDXL."""
+        whole = self._model.cond_stage_model
+        parts = [whole] if isinstance(whole, TextConditionalModel) else whole.embedders
+        return [part for part in parts if isinstance(part, TextConditionalModel)]
+
+    def _conditioning(self, context: Tensor, clean: Tensor) -> dict[str, Any]:
+        """What a pass over clean latents is told, ``(P, T, D)`` text features and all else.
+
+        Models of sgm have other names for it than those of ldm (modules/sd_models_xl.py:37).
+        """
+        count = len(context)
+        besides = seen_besides(self.unet, clean, count)
+        concat = [] if besides is None else [besides]
+        if not _is_of_sgm(self._model):
+            return {"c_crossattn": [context], "c_concat": concat}
+        told = {"crossattn": context, "c_concat": concat}
+        if self.family == SDXL:
+            with devices.autocast():
+                told["vector"] = seen_as_a_whole(self._model, clean, count)
+        return told
+
+
+def _encoded(encoder: Any, phrases: Sequence[str]) -> Tensor:
+    """``(P, 77, D)`` of a text encoder: the layer of its family, whatever is set to be skipped."""
+    tokens = token_rows(encoder, phrases).to(devices.device)
+    network = encoder.wrapped
+    if isinstance(encoder, FrozenCLIPEmbedderForSDXLWithCustomWords):
+        layers = network.transformer(input_ids=tokens, output_hidden_states=True).hidden_states
+        context: Tensor = layers[network.layer_idx]
+    elif isinstance(encoder, FrozenCLIPEmbedderWithCustomWords):
+        context = network.transformer(input_ids=tokens).last_hidden_state
+    else:  # of OpenCLIP, whose configuration names the layer (modules/sd_hijack_open_clip.py)
+        context = encoder.encode_with_transformers(tokens)
+    return context
+
+
+def _is_of_sgm(model: Any) -> bool:
+    """Whether a checkpoint is SDXL's or SD Turbo's kind of model, and not ldm's."""
+    return hasattr(model, "conditioner")
 
 
 def _hypertiles(model: nn.Module) -> list[Any]:

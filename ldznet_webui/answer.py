@@ -72,16 +72,8 @@ class Answer:
         is_there = self.segmentation.present[index]
         return "there, but nothing is left of its mask" if is_there else "not there"
 
-    def report(self) -> str:
-        """A line for each phrase, and one on how the masks came about."""
-        lines = [
-            f"{phrase}: {self.verdict(index)}, score {self.segmentation.scores[index]:.2f}"
-            for index, phrase in enumerate(self.segmentation.phrases)
-        ]
-        return "\n".join([*lines, f"features: {self.features()}", f"head: {self.head}"])
-
     def summary(self) -> str:
-        """The report as one line."""
+        """What became of each phrase, and how, on one line."""
         found = self.segmentation
         verdicts = [
             f"{phrase} {self.verdict(index)} ({found.scores[index]:.2f})"

@@ -1,4 +1,4 @@
-"""Which heads understand a UNet: told by the width of the text features that it reads."""
+"""The family of a UNet: told by its layout, and by the width of the text features that it reads."""
 
 from __future__ import annotations
 
@@ -9,40 +9,42 @@ from torch import nn
 from ldznet_core import UnsupportedModelError
 from ldznet_core.taps import find_transformers
 
-FAMILIES = {768: "sd1", 128: "miniature"}
-
-_NOT_YET = {1024: "SD 2.x", 2048: "SDXL"}
-"""Whose text encoders no host's adapter reads, by the width of what they give."""
+SDXL = "sdxl"
 
 _LAYOUTS = ((6, 1, 9), (4, 1, 6))
 """Spatial transformers going down, in the middle and coming up: of SD 1.x and 2.x, and of SDXL."""
+
+_FAMILIES = {(16, 768): "sd1", (16, 128): "miniature", (16, 1024): "sd2", (11, 2048): SDXL}
+"""By the number of spatial transformers, and by the width of the text features that they read."""
+
+_REFINER = (11, 1280)
 
 
 def family_of(unet: nn.Module) -> str:
     """The family of a UNet.
 
     Raises:
-        UnsupportedModelError: It is of another layout than SD 1.x's, or reads other text features.
+        UnsupportedModelError: It is of another layout, reads other text features, or is told more
+            than text.
     """
-    width = context_width(unet)
-    if width in FAMILIES:
-        return FAMILIES[width]
-    if width in _NOT_YET:
+    transformers = find_transformers(unet, _LAYOUTS)
+    first: Any = transformers[0].module
+    width = int(first.transformer_blocks[0].attn2.to_k.in_features)
+    kind = (len(transformers), width)
+    if kind == _REFINER:
         raise UnsupportedModelError(
-            f"expected a checkpoint of SD 1.x, got one of {_NOT_YET[width]}, whose text cannot be "
-            "read in the WebUI yet: choose another"
+            "expected a checkpoint of SD 1.x, SD 2.x or SDXL, got SDXL's refiner, whose attention "
+            "is not read: leave the refiner out, or choose the checkpoint that it refines"
         )
-    raise UnsupportedModelError(
-        "expected a checkpoint of SD 1.x, whose text features are 768 wide, got one for "
-        f"{width}: choose another"
-    )
-
-
-def context_width(unet: nn.Module) -> int:
-    """How wide the text features are that a UNet reads.
-
-    Raises:
-        UnsupportedModelError: It is of another layout than those of SD 1.x, 2.x and SDXL.
-    """
-    first: Any = find_transformers(unet, _LAYOUTS)[0].module
-    return int(first.transformer_blocks[0].attn2.to_k.in_features)
+    if kind not in _FAMILIES:
+        raise UnsupportedModelError(
+            "expected a checkpoint of SD 1.x, SD 2.x or SDXL, whose text features are 768, 1024 or "
+            f"2048 wide, got one for {width}: choose another"
+        )
+    family = _FAMILIES[kind]
+    if family != SDXL and hasattr(unet, "label_emb"):
+        raise UnsupportedModelError(
+            "expected a checkpoint that is told of a picture by text alone, got one that wants a "
+            "picture too, such as unCLIP: choose another"
+        )
+    return family

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,14 +11,10 @@ from backend import memory_management
 from modules import sd_models
 from torch import Tensor, nn
 
-from ldznet_core import Features, InputError, UnsupportedModelError, find_taps
-from ldznet_core.capture import BEST_TIMESTEP
-from ldznet_core.frames import STRIDE, pad_to_multiple
-from ldznet_core.taps import TapsOf
+from ldznet_core import InputError, UnsupportedModelError
 
-from .family import family_of
-from .forges import ForgeLike, probe
-from .inputs import Contexts, count_tokens, pixels_of, token_rows
+from .forges import ForgeLike, ForgeLikeBackbone
+from .inputs import pixels_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,50 +24,20 @@ class Forge(ForgeLike):
     """The host."""
 
     name = "Forge"
+    memory = memory_management
 
     def unet(self) -> nn.Module:
         """The UNet of the checkpoint that is loaded."""
-        unet: nn.Module = _unet_of(_model())
+        unet: nn.Module = _model().forge_objects.unet.model.diffusion_model
         return unet
 
     def backbone(self) -> ForgeBackbone:
         """The checkpoint that is loaded as the segmenter's backbone; loaded first if need be."""
-        return ForgeBackbone(_model())
-
-    def device(self) -> torch.device:
-        """Where networks compute."""
-        device: torch.device = memory_management.get_torch_device()
-        return device
-
-    def head_dtype(self) -> torch.dtype:
-        """What a head computes in there."""
-        is_half = memory_management.should_use_fp16(self.device())
-        return torch.float16 if is_half else torch.float32
+        return ForgeBackbone(_model(), memory_management)
 
 
-class ForgeBackbone:
-    """A `Backbone` of the host's own networks; nothing is copied, and nothing patched.
-
-    Each is brought to its device by the host's own memory management before it works.
-    """
-
-    stride = STRIDE
-
-    def __init__(self, model: Any) -> None:
-        """Take a loaded checkpoint.
-
-        Raises:
-            UnsupportedModelError: It is of a family that no head exists for.
-        """
-        self.family = family_of(_unet_of(model))
-        self._model = model
-        self._contexts = Contexts(self._encode)
-
-    @property
-    def unet(self) -> nn.Module:
-        """The UNet itself."""
-        unet: nn.Module = _unet_of(self._model)
-        return unet
+class ForgeBackbone(ForgeLikeBackbone):
+    """A `Backbone` of Forge's own networks."""
 
     @torch.inference_mode()
     def encode_image(self, image: Image) -> Tensor:
@@ -83,43 +50,24 @@ class ForgeBackbone:
         latents: Tensor = network.process_in(mode.float())
         return latents
 
-    @torch.inference_mode()
-    def encode_text(self, phrases: Sequence[str]) -> Tensor:
-        """Text features ``(P, 77, D)``; brackets in a phrase are brackets, and no emphasis."""
-        return self._contexts.of(phrases)
+    def _encoders(self) -> Sequence[Any]:
+        if self._model.is_sdxl:
+            return self._model.text_processing_engine_l, self._model.text_processing_engine_g
+        return (self._model.text_processing_engine,)
 
-    def count_tokens(self, phrases: Sequence[str]) -> list[int]:
-        """How many tokens each phrase has, the start and the end token included."""
-        return count_tokens(self._model.text_processing_engine.tokenizer, phrases)
-
-    @torch.inference_mode()
-    def probe(
-        self,
-        latents: Tensor,
-        phrases: Sequence[str],
-        t: float = BEST_TIMESTEP,
-        generator: torch.Generator | None = None,
-        taps_of: TapsOf = find_taps,
-    ) -> Features:
-        """Features of clean latents ``(1, C, h, w)`` under noise, a row for each phrase."""
-        context = self.encode_text(phrases)
-        patcher = self._model.forge_objects.unet
-        memory_management.load_model_gpu(patcher)
-        device = patcher.current_device
-        clean = pad_to_multiple(latents.to(device))
-        model = patcher.model
-        return probe(model, model.predictor, clean, context.to(device), t, generator, taps_of)
-
-    def _encode(self, phrases: Sequence[str]) -> Tensor:
-        memory_management.load_model_gpu(self._model.forge_objects.clip.patcher)
-        engine = self._model.text_processing_engine
-        tokens = token_rows(engine.tokenizer, phrases)
-        chosen, engine.clip_skip = engine.clip_skip, 1  # heads know the last layer only
+    def _context(self, encoder: Any, tokens: Tensor) -> Tensor:
+        chosen, encoder.clip_skip = encoder.clip_skip, encoder.minimal_clip_skip
         try:
-            context: Tensor = engine.encode_with_transformers(tokens)
+            context: Tensor = encoder.encode_with_transformers(tokens)
         finally:
-            engine.clip_skip = chosen
-        return context.float()
+            encoder.clip_skip = chosen
+        return context
+
+    def _schedule(self, model: Any) -> Any:
+        return model.predictor
+
+    def _without_shortcuts(self) -> AbstractContextManager[None]:
+        return nullcontext()  # Forge takes them back itself
 
 
 def _model() -> Any:
@@ -127,6 +75,7 @@ def _model() -> Any:
 
     Raises:
         InputError: There is none that could be loaded.
+        UnsupportedModelError: It is of another kind, as Flux is.
     """
     try:
         sd_models.forge_model_reload()
@@ -135,22 +84,14 @@ def _model() -> Any:
             "expected a checkpoint, got none, for Forge could not load one: choose one at the top "
             f"({error!s:.300})"
         ) from error
-    return sd_models.model_data.sd_model
-
-
-def _unet_of(model: Any) -> Any:
-    """The UNet of a checkpoint.
-
-    Raises:
-        UnsupportedModelError: It has something else, as Flux has.
-    """
-    network = model.forge_objects.unet.model.diffusion_model
-    if not hasattr(model, "text_processing_engine"):
+    model = sd_models.model_data.sd_model
+    if not (model.is_sd1 or model.is_sd2 or model.is_sdxl):
+        network = model.forge_objects.unet.model.diffusion_model
         raise UnsupportedModelError(
-            f"expected a checkpoint of SD 1.x, got one with {type(network).__name__} and several "
-            "text encoders, which cannot be read in the WebUI yet: choose another"
+            f"expected a checkpoint of SD 1.x, SD 2.x or SDXL, got one with "
+            f"{type(network).__name__}, which cannot be read yet: choose another"
         )
-    return network
+    return model
 
 
 HOST = Forge()

@@ -13,13 +13,13 @@ import torch
 from ldznet_core import (
     CheckpointError,
     InputError,
-    LDZNetHead,
     UnsupportedModelError,
     find_taps,
     load_head,
     read_config,
 )
 from ldznet_core.checkpoint import BUILT_IN
+from ldznet_core.head import AnyHead
 from ldznet_core.shards import files_of, find_files, stem_of
 from ldznet_core.taps import TapsOf
 from ldznet_core.training_free import LAYERS, TRAINING_FREE, TrainingFree
@@ -43,7 +43,7 @@ def choose_head(name: str, family: str, folder: Path) -> str:
 
     Raises:
         InputError: There is none of this name.
-        UnsupportedModelError: There is none that fits.
+        UnsupportedModelError: There is none that fits, or this one does not.
     """
     names = list_heads(folder)
     if name != AUTO_HEAD:
@@ -52,6 +52,7 @@ def choose_head(name: str, family: str, folder: Path) -> str:
                 f"expected one of the heads {', '.join([AUTO_HEAD, *names])}, got {name[:80]!r}: "
                 f"put the file into {folder.name} among the models"
             )
+        _check_family(name, family, folder)
         return name
     for each in names:
         if each != TRAINING_FREE and _family(each, folder) == family:
@@ -77,6 +78,20 @@ def taps_for(name: str, family: str) -> TapsOf:
     return TrainingFree().for_family(family).taps_of if name == TRAINING_FREE else find_taps
 
 
+def _check_family(name: str, family: str, folder: Path) -> None:
+    """Refuse a trained head of another family; what a damaged file is, is said when it is loaded.
+
+    Raises:
+        UnsupportedModelError: It is of another.
+    """
+    its_own = "" if name == TRAINING_FREE else _family(name, folder)
+    if its_own not in ("", family):
+        raise UnsupportedModelError(
+            f"expected a head for {family}, as the checkpoint is, got {name}, which is for "
+            f"{its_own}: choose {AUTO_HEAD} or {TRAINING_FREE}"
+        )
+
+
 def _family(name: str, folder: Path) -> str:
     """The family of a head; of a file that holds none, the empty string."""
     try:
@@ -93,7 +108,7 @@ class _Loaded(NamedTuple):
     source: str | Path
     dtype: torch.dtype
     stamp: tuple[tuple[Path, int, int], ...]
-    head: LDZNetHead
+    head: AnyHead
 
 
 class HeadKeeper:
@@ -107,7 +122,7 @@ class HeadKeeper:
     @contextmanager
     def at_work(
         self, name: str, folder: Path, device: torch.device, dtype: torch.dtype
-    ) -> Iterator[LDZNetHead | TrainingFree]:
+    ) -> Iterator[AnyHead | TrainingFree]:
         """A head on its device, and back in the CPU's memory at the end; or none at all.
 
         Args:
@@ -134,7 +149,7 @@ class HeadKeeper:
         with self._lock:
             self._loaded = None
 
-    def _head(self, source: str | Path, dtype: torch.dtype) -> LDZNetHead:
+    def _head(self, source: str | Path, dtype: torch.dtype) -> AnyHead:
         stamp = _stamp(source)
         kept = self._loaded
         if kept is None or (kept.source, kept.dtype, kept.stamp) != (source, dtype, stamp):

@@ -14,7 +14,7 @@ def seen_besides(unet: nn.Module, clean: Tensor, count: int) -> Tensor | None:
     """``(P, 1 + C, h, w)``: that nothing is masked, and the picture; None where nothing is read.
 
     Args:
-        unet: Of the layout of SD 1.x.
+        unet: In the layout that hosts have it in, which is LDM's.
         clean: The picture in latents, ``(1, C, h, w)``.
         count: How many phrases there are.
 

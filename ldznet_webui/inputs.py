@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -21,31 +21,39 @@ def pixels_of(image: Image) -> Tensor:
     return (levels.permute(2, 0, 1)[None].float() / 127.5) - 1
 
 
-def token_rows(tokenizer: Any, phrases: Sequence[str]) -> Tensor:
-    """The phrases as ``(P, 77)`` of CLIP's tokens, filled up with its end token, as SD 1.x was.
+class TextEncoder(Protocol):
+    """What the hosts' text encoders have in common, whichever network is in them."""
 
-    Args:
-        tokenizer: CLIP's, of transformers, such as every host has.
-        phrases: Words; brackets and weights mean nothing.
+    id_start: int
+    id_end: int
+    id_pad: int
+    """Fills up what comes after the end: its token in SD 1.x, another one in OpenCLIP."""
+
+    def tokenize(self, texts: list[str]) -> list[list[int]]:
+        """The tokens of each text, without start and end; brackets and weights mean nothing."""
+
+
+def token_rows(encoder: TextEncoder, phrases: Sequence[str]) -> Tensor:
+    """The phrases as ``(P, 77)`` tokens, filled up as the encoder was trained on them.
 
     Raises:
         InputError: A phrase has more than 77 tokens.
     """
     rows = []
-    for phrase in phrases:
-        words = tokenizer(phrase, truncation=False, add_special_tokens=False)["input_ids"]
+    for phrase, words in zip(phrases, encoder.tokenize(list(phrases)), strict=True):
         check_token_count(phrase, len(words) + 2)
-        filling = [tokenizer.eos_token_id] * (TOKEN_LIMIT - 1 - len(words))
-        rows.append([tokenizer.bos_token_id, *words, *filling])
+        filling = [encoder.id_pad] * (TOKEN_LIMIT - 2 - len(words))
+        rows.append([encoder.id_start, *words, encoder.id_end, *filling])
     return torch.tensor(rows)
 
 
-def count_tokens(tokenizer: Any, phrases: Sequence[str]) -> list[int]:
-    """How many of CLIP's tokens each phrase has, the start and the end token included."""
-    return [
-        len(tokenizer(phrase, truncation=False, add_special_tokens=False)["input_ids"]) + 2
-        for phrase in phrases
-    ]
+def count_tokens(encoders: Sequence[TextEncoder], phrases: Sequence[str]) -> list[int]:
+    """How many tokens each phrase has, the start and the end token included.
+
+    SDXL's two encoders share a vocabulary, but not all of the rules before it.
+    """
+    rows = zip(*(encoder.tokenize(list(phrases)) for encoder in encoders), strict=True)
+    return [2 + max(map(len, row)) for row in rows]
 
 
 class Contexts:

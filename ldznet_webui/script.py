@@ -28,7 +28,7 @@ from .heads import choose_head, taps_for
 from .host import Host
 from .listening import Listening, Missing
 from .masking import Painted, mask_painted, mask_picture
-from .settings import Settings
+from .settings import Settings, ask_for_mask
 
 _LOG = logging.getLogger(__name__)
 
@@ -184,12 +184,14 @@ class Follower:
             settings.check()
             p.extra_generation_params.update(infotext.written(settings))
             host = self._find_host()
-            if settings.use_as_mask and getattr(p, "init_images", None):
-                _mask_what_is_given(p, host, settings)
+            if settings.use_as_mask and _is_given_a_picture(p):
+                p.image_mask = _mask_of_what_is_given(p, host, settings)
             family = host.backbone().family  # says at once if it is unknown
             head = choose_head(settings.head, family, host.heads_folder())
             taps_of = taps_for(head, family)
         except Exception as error:  # whatever it is, the picture comes first
+            if ask_for_mask(arguments) and _is_given_a_picture(p):
+                _repaint_nothing(p)
             _complain(p, error)
             return
         generation = Generation(p, host, replace(settings, head=head), taps_of)
@@ -286,21 +288,30 @@ def generation_of(p: Any) -> Generation | None:
     return generation
 
 
-def _mask_what_is_given(p: Any, host: Host, settings: Settings) -> None:
-    """Let the host repaint what is named in the picture that it was given, and nothing else.
+def _is_given_a_picture(p: Any) -> bool:
+    """Whether the host is to change a picture; where users chose none, pages hand over None."""
+    return any(picture is not None for picture in getattr(p, "init_images", None) or ())
+
+
+def _mask_of_what_is_given(p: Any, host: Host, settings: Settings) -> Image.Image:
+    """What is named in the picture that the host was given, for the host to repaint.
 
     Raises:
-        LDZNetError: It is not there, or cannot be found; then the picture stays as it is.
+        LDZNetError: It is not there, or cannot be found.
     """
-    p.image_mask = Image.new("L", p.init_images[0].size)
-    full_res, p.inpaint_full_res = p.inpaint_full_res, False  # else hosts repaint it all
     answer = mask_picture(host, p.init_images[0], settings)
     if not answer.found_anything and not settings.invert:
         raise InputError(
             f"expected something to repaint in the picture, found nothing ({answer.summary()}): "
             "choose another phrase, or a lower threshold"
         )
-    p.image_mask, p.inpaint_full_res = answer.union(), full_res
+    return answer.union()
+
+
+def _repaint_nothing(p: Any) -> None:
+    """Have the host leave the picture that it was given as it is."""
+    p.image_mask = Image.new("L", p.init_images[0].size)
+    p.inpaint_full_res = False  # else hosts repaint it all
 
 
 def _complain(p: Any, problem: object, processed: Any = None) -> None:

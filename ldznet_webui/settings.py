@@ -157,9 +157,7 @@ class Settings:
         Raises:
             InputError: A name is unknown, or a value cannot be used.
         """
-        if arguments and isinstance(arguments[0], Mapping):
-            return cls.of_mapping({"enabled": True, **arguments[0]})
-        return cls.of_mapping(dict(zip(BY_NAME, arguments, strict=False)))
+        return cls.of_mapping(_named(arguments))
 
     def check(self) -> None:
         """Refuse to work without a phrase.
@@ -168,6 +166,28 @@ class Settings:
             InputError: There is none.
         """
         check_phrases(self.phrases)
+
+
+def ask_for_mask(arguments: Sequence[Any]) -> bool:
+    """Whether a script's arguments ask for an inpaint mask, or may do so where they are refused."""
+    given = _named(arguments)
+    return all(_may_be(name, given) for name in ("enabled", "use_as_mask"))
+
+
+def _named(arguments: Sequence[Any]) -> dict[str, Any]:
+    """A script's arguments by name, unread."""
+    if arguments and isinstance(arguments[0], Mapping):
+        return {"enabled": True, **arguments[0]}
+    return dict(zip(BY_NAME, arguments, strict=False))
+
+
+def _may_be(name: str, given: Mapping[str, Any]) -> bool:
+    """Whether a flag is set, or something that is no flag at all."""
+    field = BY_NAME[name]
+    try:
+        return bool(field.read(given.get(name, field.default)))
+    except InputError:
+        return True
 
 
 FIELDS = (

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from modules import call_queue, paths, sd_models, shared
+from modules import call_queue, paths, prompt_parser, sd_models, shared
+from torch import Tensor
+
+from ldznet_core.frames import STRIDE
 
 T = TypeVar("T")
 
@@ -32,3 +35,17 @@ class WebUI:
     def is_interrupted(self) -> bool:
         """Whether the user has asked to stop what is running."""
         return bool(shared.state.interrupted or shared.state.stopping_generation)
+
+
+def seen_as_a_whole(model: Any, latents: Tensor, count: int) -> Tensor:
+    """What SDXL's UNet is told besides words, ``(P, 2816)``: an empty prompt's, and the size.
+
+    Args:
+        model: The checkpoint, as the host has it.
+        latents: As the UNet sees them, ``(1, C, h, w)``.
+        count: How many phrases there are.
+    """
+    height, width = (STRIDE * side for side in latents.shape[-2:])
+    nothing = prompt_parser.SdConditioning([""], width=width, height=height)
+    vector: Tensor = model.get_learned_conditioning(nothing)["vector"]
+    return vector.expand(count, -1)

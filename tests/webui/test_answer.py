@@ -63,14 +63,11 @@ def test_grown_and_feathered_masks_reach_further(answer: Answer) -> None:
     assert 0 < pixels(soft.masks()[0])[8, 8] < 255
 
 
-def test_the_report_says_a_line_of_each(answer: Answer) -> None:
-    assert answer.report().splitlines() == [
-        "left: found, score 1.00",
-        "top, and wide: found, score 1.00",
-        "gone: not there, score 0.00",
-        "features: sampling at t=421",
-        "head: miniature",
-    ]
+def test_the_summary_says_of_each_what_became_of_it(answer: Answer) -> None:
+    assert answer.summary() == (
+        "left found (1.00), top, and wide found (1.00), gone not there (0.00); features: sampling "
+        "at t=421"
+    )
 
 
 def test_a_probe_says_why_it_was_made() -> None:

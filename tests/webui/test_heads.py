@@ -18,6 +18,7 @@ from ldznet_core import (
     find_taps,
     save_head,
 )
+from ldznet_core.checkpoint import BUILT_IN
 from ldznet_core.training_free import TrainingFree
 from ldznet_webui.heads import HeadKeeper, choose_head, list_heads, taps_for
 
@@ -36,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_built_in_heads_come_first_and_shards_are_one_head(folder: Path) -> None:
     assert list_heads(folder) == [
-        "miniature",
+        *BUILT_IN,
         "training-free",
         "broken.safetensors",
         "deep/split.safetensors",
@@ -45,7 +46,7 @@ def test_built_in_heads_come_first_and_shards_are_one_head(folder: Path) -> None
 
 
 def test_a_folder_that_is_not_there_holds_none(tmp_path: Path) -> None:
-    assert list_heads(tmp_path / "gone") == ["miniature", "training-free"]
+    assert list_heads(tmp_path / "gone") == [*BUILT_IN, "training-free"]
 
 
 class TestChoosing:
@@ -72,7 +73,18 @@ class TestChoosing:
         assert choose_head("training-free", "miniature", folder) == "training-free"
 
     def test_a_name_is_taken_as_it_is(self, folder: Path) -> None:
-        assert choose_head("mine.safetensors", "sd1", folder) == "mine.safetensors"
+        assert choose_head("mine.safetensors", "tiny", folder) == "mine.safetensors"
+
+    def test_a_trained_head_of_another_family_is_a_sentence(self, folder: Path) -> None:
+        with pytest.raises(UnsupportedModelError) as caught:
+            choose_head("mine.safetensors", "sdxl", folder)
+        assert str(caught.value) == (
+            "expected a head for sdxl, as the checkpoint is, got mine.safetensors, which is for "
+            "tiny: choose auto or training-free"
+        )
+
+    def test_a_damaged_file_is_told_when_it_is_loaded(self, folder: Path) -> None:
+        assert choose_head("broken.safetensors", "sd1", folder) == "broken.safetensors"
 
     @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "mine", "gone.safetensors", "x" * 500])
     def test_other_names_are_refused_and_never_opened(self, folder: Path, name: str) -> None:

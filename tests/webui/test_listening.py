@@ -209,7 +209,7 @@ class TestAttention:
             found = heard(listening, picture)
             assert found.blocks.keys() == PLACES(unet).keys()
             for place, rows in capture.items():
-                assert torch.equal(found.blocks[place], rows[picture : picture + 1])
+                assert torch.equal(found.blocks[place], rows[picture : picture + 1].half())
 
     def test_the_pass_nearest_to_400_is_kept(self, unet: UNet) -> None:
         listening = listening_to(unet, taps_of=PLACES)
@@ -229,12 +229,35 @@ class TestAttention:
         assert hooks_on(other) == 0
         assert heard(listening).timestep == 390.0
 
-    def test_what_is_kept_of_a_picture_is_an_eighth_of_a_mebibyte(self, unet: UNet) -> None:
+    def test_what_is_kept_of_a_picture_takes_two_bytes_a_number(self, unet: UNet) -> None:
+        with capturing(unet, PLACES(unet)) as capture:
+            run(unet, noisy(), 400.0)
         listening = listening_to(unet, pictures=2, taps_of=PLACES)
         one_step(unet, listening, 400.0, pictures=2)
         listening.stop()
         kept = [each.untyped_storage().nbytes() for each in heard(listening).blocks.values()]
-        assert sum(kept) == 2**17
+        assert sum(kept) == 2 * sum(each.numel() for each in capture.values())
+
+    def test_of_sdxl_at_1024_pixels_64_mebibytes_are_enough(self) -> None:
+        """Counted on one with a tenth of the channels, at 256 pixels."""
+        diffusers: Any = pytest.importorskip("diffusers", reason="has a UNet of SDXL's layout")
+        small = diffusers.UNet2DConditionModel(
+            block_out_channels=[32, 64, 128],
+            down_block_types=["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+            up_block_types=["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+            transformer_layers_per_block=[1, 2, 2],
+            attention_head_dim=[2, 4, 8],
+            cross_attention_dim=128,
+            use_linear_projection=True,
+        ).eval()
+        places = TrainingFree().for_family("sdxl").taps_of
+        listening = Listening(lambda *_: [0], 1, (32, 32), places)
+        listening.start(small)
+        listening.begin_step(PROMPTS)
+        run(small, torch.zeros(2, 4, 32, 32), 400.0)
+        listening.stop()
+        kept = [each.untyped_storage().nbytes() for each in heard(listening).blocks.values()]
+        assert sum(kept) * (320 // 32) * (1024 // 256) ** 2 <= 64 * 2**20
 
     def test_attention_in_tiles_is_no_attention_of_the_picture(
         self, unet: UNet, monkeypatch: pytest.MonkeyPatch

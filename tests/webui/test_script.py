@@ -15,6 +15,7 @@ from torch import nn
 from ldznet_core import Segmenter, load_head
 from ldznet_webui import heads
 from ldznet_webui.script import ATTRIBUTE, ERROR_KEY, Follower
+from ldznet_webui.settings import FIELDS
 
 from .conftest import Drawn
 from .generating import (
@@ -346,18 +347,50 @@ class TestInpainting:
         assert p.inpaint_full_res
 
     @pytest.mark.parametrize(
-        "settings", [{"phrases": "red car"}, {"phrases": "owl", "head": "gone"}]
+        "settings",
+        [
+            {"phrases": "red car"},
+            {"phrases": "owl", "head": "gone"},
+            {"phrases": ""},
+            {"phrases": "owl", "threshold": 7},
+            {"phrases": "owl", "thresh": 0.5},
+            {"phrases": "owl", "use_as_mask": "please"},
+        ],
     )
     def test_of_nothing_repaints_nothing(self, studio: Studio, settings: dict[str, Any]) -> None:
+        """Not there, or refused: either way nobody said what to repaint."""
         p = Processing(init_images=[studio.drawings[0].picture])
-        studio.run(p, use_as_mask=True, **settings)
+        studio.run(p, **{"use_as_mask": True, **settings})
         assert p.image_mask is not None
         assert not pixels(p.image_mask).any()
         assert not p.inpaint_full_res
         assert p.comments
 
-    def test_is_for_given_pictures_only(self, studio: Studio) -> None:
-        p = Processing()
+    def test_that_is_refused_in_the_panel_repaints_nothing(self, studio: Studio) -> None:
+        """It hands over a value for each setting, by their order."""
+        p = Processing(init_images=[studio.drawings[0].picture])
+        given = {"enabled": True, "phrases": "", "use_as_mask": True}
+        values = [given.get(field.name, field.default) for field in FIELDS]
+        studio.follower.process(p, values)
+        assert p.image_mask is not None
+        assert not pixels(p.image_mask).any()
+        assert "at least one phrase" in p.comments[0]
+
+    @pytest.mark.parametrize(
+        "settings",
+        [{"phrases": ""}, {"phrases": "", "use_as_mask": True, "enabled": False}],
+    )
+    def test_that_is_not_asked_for_leaves_the_hosts_own_mask(
+        self, studio: Studio, settings: dict[str, Any]
+    ) -> None:
+        p = Processing(init_images=[studio.drawings[0].picture])
+        studio.run(p, **settings)
+        assert p.image_mask is None
+        assert p.inpaint_full_res
+
+    @pytest.mark.parametrize("given", [[], [None]])
+    def test_is_for_given_pictures_only(self, studio: Studio, given: list[Any]) -> None:
+        p = Processing(init_images=given)
         studio.run(p, phrases="owl", use_as_mask=True)
         assert p.image_mask is None
 

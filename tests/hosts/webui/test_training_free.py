@@ -104,4 +104,4 @@ class TestRoutes:
         assert client.state()["hooks"] == []
 
     def test_it_is_among_the_heads(self, client: Client) -> None:
-        assert client.call("/ldznet/v1/info")["heads"][:2] == ["miniature", HEAD]
+        assert HEAD in client.call("/ldznet/v1/info")["heads"]

@@ -42,14 +42,59 @@ def computed(body: dict[str, Any]) -> dict[str, Any]:
             with torch.random.fork_rng(devices=[]), torch.inference_mode():
                 head = load_head(body["head"]).eval()
                 tensors["logits"] = head(latents, context, features)
-        whole = {name: each.detach().float().contiguous() for name, each in tensors.items()}
         return {
-            "tensors": base64.b64encode(safetensors.torch.save(whole)).decode(),
+            "tensors": packed(tensors),
             "before": before,
             "after": after,
         }
 
     return host.exclusively(work)
+
+
+def attention(body: dict[str, Any]) -> dict[str, Any]:
+    """What masks without a trained head read of a picture and phrases, and the same by the host.
+
+    The host's own is its conditioning of the phrases, and a pass with that of no text.
+
+    Args:
+        body: The ``picture``, the ``phrases`` and ``t``.
+    """
+    from ldznet_core.training_free import TrainingFree
+    from ldznet_webui.host import find_host
+
+    host = find_host()
+    picture = Image.open(io.BytesIO(base64.b64decode(body["picture"]))).convert("RGB")
+
+    def work():
+        from ldztest import by_itself
+
+        backbone = host.backbone()
+        before = state()
+        latents = backbone.encode_image(picture)
+        context = backbone.encode_text(body["phrases"])
+        places_of = TrainingFree().for_family(backbone.family).taps_of
+        features = backbone.probe(latents, [""], body["t"], taps_of=places_of)
+        after = state()
+        names = {place: tap.name for place, tap in places_of(backbone.unet).items()}
+        ours = {names[place]: each for place, each in features.blocks.items()}
+        theirs = by_itself.given(host.name, latents, list(ours), body["t"])
+        return {
+            "family": backbone.family,
+            "counts": backbone.count_tokens(body["phrases"]),
+            "ours": packed(ours | {"context": context}),
+            "theirs": packed(theirs | {"context": by_itself.context(body["phrases"])}),
+            "latents": packed({"latents": latents}),
+            "before": before,
+            "after": after,
+        }
+
+    return host.exclusively(work)
+
+
+def packed(tensors):
+    """Tensors by name, as JSON can carry them."""
+    whole = {name: each.detach().float().cpu().contiguous() for name, each in tensors.items()}
+    return base64.b64encode(safetensors.torch.save(whole)).decode()
 
 
 @contextlib.contextmanager
@@ -75,11 +120,12 @@ def state():
     from modules import sd_hijack
 
     network = unet()
-    engine = getattr(shared.sd_model, "text_processing_engine", None)
+    names = ("text_processing_engine", "text_processing_engine_l", "text_processing_engine_g")
+    skipped = [getattr(getattr(shared.sd_model, name, None), "clip_skip", None) for name in names]
     return {
         "merged": getattr(shared.sd_model, "applied_token_merged_ratio", 0),
         "is_tiling": getattr(sd_hijack.model_hijack, "circular_enabled", False),
-        "clip_skip": [shared.opts.CLIP_stop_at_last_layers, getattr(engine, "clip_skip", None)],
+        "clip_skip": [shared.opts.CLIP_stop_at_last_layers, *skipped],
         "classes": sorted({type(module).__name__ for module in network.modules()}),
         "paddings": sorted({str(getattr(each, "padding_mode", "")) for each in network.modules()}),
         "weights": str(sum(each.double().sum().item() for each in network.parameters())),
@@ -90,6 +136,7 @@ def state():
 
 def on_app_started(demo, app):
     app.add_api_route("/ldztest/backbone", computed, methods=["POST"])
+    app.add_api_route("/ldztest/attention", attention, methods=["POST"])
 
 
 script_callbacks.on_app_started(on_app_started)
