@@ -1,4 +1,4 @@
-"""``ldznet evaluate``: the miniature's figures on held-out scenes, and a head's calibration."""
+"""``ldznet evaluate``: figures on held-out scenes or a data set, and a head's calibration."""
 
 from __future__ import annotations
 
@@ -15,14 +15,23 @@ from ..checkpoint import BUILT_IN, load_head, save_head
 from ..errors import InputError
 from ..evaluation.calibration import calibrate
 from ..evaluation.cases import cases
-from ..evaluation.masks import evaluate_masks
+from ..evaluation.datasets import Format, Partition
+from ..evaluation.masks import MaskFigures, evaluate_masks
 from ..head import LDZNetHead
 from ..miniature import Miniature
 from ..miniature.sampling import GUIDANCE
 from ..segmenter import Segmenter
 from ..training_free import TRAINING_FREE
-from .models import load_models
+from . import evaluate_data
+from .evaluate_data import DataAsk
+from .models import DType, load_models
 from .options import option
+
+_PAINTED, _OF_PAINTED = "gen", "iid"
+"""The split of pictures that the miniature paints itself, and the split of their scenes."""
+
+_OWN, _OF_SCENES = "own", "iid"
+"""A split that is not named, and what it is of scenes."""
 
 What = Literal[
     "masks",
@@ -46,7 +55,11 @@ class Options:
         "training-free compares ways without a trained head",
     )
     world: str = option("small", "the world's name")
-    split: str = option("iid", "the split that masks and VAE are measured on")
+    split: str = option(
+        _OWN,
+        'the split that masks and VAE are measured on; "own": iid of scenes, the usual one of a '
+        'data set, where several may have commas between them; "gen": iid, painted anew, for masks',
+    )
     count: int = option(200, "scenes for masks, VAE, calibration and training-free")
     validation: int = option(100, "scenes that choose the thresholds, of training-free")
     samples: int = option(100, "pictures for the recognition")
@@ -54,13 +67,41 @@ class Options:
     guidance: float = option(GUIDANCE, "how strictly prompts are followed")
     scenes: int = option(20000, "scenes that the judge is trained on, as in `ldznet train`")
     folder: Path = option(Path("runs/miniature"), "folder whose cache the judge's scenes come from")
-    model: str = option("miniature", '"miniature" or a folder of such weights')
+    model: str = option(
+        "miniature",
+        '"miniature" or a folder of such weights; on a data set any model of `ldznet segment`',
+    )
     head: str = option("miniature", 'name or file of the head; "training-free" for none')
-    out: Path | None = option(None, "file for the figures as JSON; for a sheet, the picture")
+    other_head: tuple[str, ...] = option(
+        (), "a further head that training-free is compared with; may be repeated"
+    )
+    out: Path | None = option(
+        None,
+        "file for the figures as JSON, of a data set beside tables and curves; for a sheet, the "
+        "picture",
+    )
+    data: Path | None = option(None, "folder of a data set to measure on in the place of scenes")
+    format: Format = option("jsonl", "how the data set is laid out, as its authors publish it")
+    partition: Partition | None = option(
+        None, "whose split of RefCOCO, + or g; unc, unc and umd if not given"
+    )
+    threshold: float | None = option(
+        None,
+        "probability above which a pixel of a data set is in a mask; the head's own if not given",
+    )
+    limit: int = option(0, "only so many phrases of a data set's split, the first ones; 0 for all")
+    device: str | None = option(
+        None, "of a data set's masks: cpu, cuda, ...; cuda if not given and there is one"
+    )
+    dtype: DType = option("float32", "what UNet and head compute in on a data set")
 
 
 def run(options: Options) -> dict[str, Any]:
     """Measure, and write the figures where asked."""
+    if options.data:
+        return evaluate_data.run(_ask_of_data(options, options.data))
+    if options.split == _OWN:
+        options = dataclasses.replace(options, split=_OF_SCENES)
     counts = (options.count, options.samples, options.validation)
     if min(counts) < 1:
         raise InputError(
@@ -82,6 +123,8 @@ def run(options: Options) -> dict[str, Any]:
 
 def describe(report: dict[str, Any]) -> str:
     """The figures, a block for each part."""
+    if "data" in report:
+        return evaluate_data.describe(report)
     blocks = []
     for part, figures in report.items():
         if all(isinstance(each, dict) for each in figures.values()):
@@ -95,6 +138,22 @@ def describe(report: dict[str, Any]) -> str:
     return "\n\n".join(blocks)
 
 
+def _ask_of_data(options: Options, folder: Path) -> DataAsk:
+    return DataAsk(
+        folder=folder,
+        data=options.format,
+        splits="" if options.split == _OWN else options.split,
+        partition=options.partition,
+        model=options.model,
+        head=options.head,
+        threshold=options.threshold,
+        limit=options.limit,
+        device=options.device,
+        dtype=options.dtype,
+        out=options.out,
+    )
+
+
 def _measure(options: Options, miniature: Miniature, segmenter: Segmenter) -> dict[str, Any]:
     """The parts that are asked for, by name."""
     report: dict[str, Any] = {}
@@ -103,18 +162,25 @@ def _measure(options: Options, miniature: Miniature, segmenter: Segmenter) -> di
     if options.what == "training-free":
         report[_compared(options)] = _compare(options, miniature, segmenter)
     if options.what in ("masks", "all"):
-        asked = cases(options.world, options.split, options.count, miniature.image_side)
-        shown = tqdm(asked, desc=f"masks of {options.split}", total=options.count, leave=False)
         report[f"masks of {options.split}"] = {
             "mask_threshold": segmenter.head.config.mask_threshold,
             "presence_threshold": segmenter.head.config.presence_threshold,
-            **evaluate_masks(segmenter, shown).summary(),
+            **_masks(options, miniature, segmenter).summary(),
         }
     if options.what in ("vae", "all"):
         report["vae"] = _reconstruction(options, miniature)
     if options.what in ("recognition", "all"):
         report["recognition"] = _recognition(options, miniature)
     return report
+
+
+def _masks(options: Options, miniature: Miniature, segmenter: Segmenter) -> MaskFigures:
+    """Those of the split, and of "gen" those captured while it was painted anew."""
+    is_painted = options.split == _PAINTED
+    split = _OF_PAINTED if is_painted else options.split
+    asked = cases(options.world, split, options.count, miniature.image_side)
+    shown = tqdm(asked, desc=f"masks of {options.split}", total=options.count, leave=False)
+    return evaluate_masks(segmenter, shown, painter=miniature if is_painted else None)
 
 
 def _draw_sheet(options: Options, miniature: Miniature, segmenter: Segmenter) -> dict[str, Any]:
@@ -148,23 +214,30 @@ def _compared(options: Options) -> str:
 def _compare(
     options: Options, miniature: Miniature, trained: Segmenter
 ) -> dict[str, dict[str, float]]:
-    """Every way's figures on the split, with thresholds that the validation split chose."""
+    """Every way's figures on the split, with thresholds that the validation split chose.
+
+    For "gen" both are painted anew.
+    """
     from ..evaluation.comparison import choose, cost_of, figures, tally
     from ..evaluation.training_free import ways_to_compare
 
-    ways = ways_to_compare(Segmenter(miniature, load_head(TRAINING_FREE)), {options.head: trained})
+    default = Segmenter(miniature, load_head(TRAINING_FREE))
+    others = {name: Segmenter(miniature, load_head(name)) for name in options.other_head}
+    are_painted = options.split == _PAINTED
+    ways = ways_to_compare(default, {options.head: trained, **others}, are_painted=are_painted)
+    measured = _OF_PAINTED if are_painted else options.split
     tallies = {}
-    for split, count in (("validation", options.validation), (options.split, options.count)):
+    for split, count in (("validation", options.validation), (measured, options.count)):
         asked = cases(options.world, split, count, miniature.image_side)
         shown = tqdm(asked, desc=split, unit="scene", total=count, leave=False)
-        tallies[split] = tally(ways, miniature, shown)
-    example = next(cases(options.world, options.split, 1, miniature.image_side))
+        tallies[split] = tally(ways, miniature, shown, are_painted=are_painted)
+    example = next(cases(options.world, measured, 1, miniature.image_side))
     return {
         name: asdict(
             figures(
-                tallies[options.split][name],
+                tallies[measured][name],
                 choose(tallies["validation"][name]),
-                cost_of(way, miniature, example),
+                cost_of(way, miniature, example, is_painted=are_painted),
             )
         )
         for name, way in tqdm(ways.items(), desc="cost", unit="way", leave=False)

@@ -1,0 +1,103 @@
+"""``ldznet evaluate --data``: a model and a head on a data set's phrases."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from ..backends import load_backbone, needs_whole_unet
+from ..checkpoint import load_head
+from ..errors import InputError
+from ..evaluation.data_figures import measure_data
+from ..evaluation.datasets import FORMATS, Format, Partition, Row, check_pictures, read_data
+from ..evaluation.report import DataReport, as_markdown, draw_curves
+from ..segmenter import Segmenter
+from ..training_free import TRAINING_FREE
+from .models import DType
+
+_KEY = "data"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataAsk:
+    """What is measured, on what, and where the figures go."""
+
+    folder: Path
+    data: Format
+    splits: str
+    """One or several with commas between them; none is the format's own."""
+    partition: Partition | None
+    model: str
+    head: str
+    threshold: float | None
+    limit: int
+    """Only so many phrases of each split, the first ones; 0 is all."""
+    device: str | None
+    dtype: DType
+    out: Path | None
+
+
+def run(ask: DataAsk) -> dict[str, DataReport]:
+    """Measure, and write the figures as JSON, Markdown and a picture where asked."""
+    if ask.limit < 0:
+        raise InputError(f"expected a limit of at least 1 phrase, got {ask.limit}: raise --limit")
+    names = [name.strip() for name in (ask.splits or FORMATS[ask.data]).split(",")]
+    asked = {name: _read(ask, name) for name in names}
+    segmenter = _load(ask)
+    splits = {}
+    for name, rows in asked.items():
+        with tqdm(total=len(rows), desc=name, unit="phrase", leave=False) as bar:
+            splits[name] = asdict(measure_data(segmenter, rows, ask.threshold, bar.update))
+    report = DataReport(data=_name(ask), model=ask.model, head=ask.head, splits=splits)
+    if ask.out:
+        _write(report, ask.out)
+    return {_KEY: report}
+
+
+def describe(report: dict[str, DataReport]) -> str:
+    """The figures as tables."""
+    return as_markdown(report[_KEY])
+
+
+def _read(ask: DataAsk, split: str) -> list[Row]:
+    """A split's rows, all of whose pictures are there."""
+    rows = read_data(ask.folder, ask.data, split, ask.partition)
+    rows = rows[: ask.limit] if ask.limit else rows
+    check_pictures(rows)
+    return rows
+
+
+def _load(ask: DataAsk) -> Segmenter:
+    """Model and head, both in memory all the time: every picture needs both."""
+    device = ask.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype: torch.dtype = getattr(torch, ask.dtype)
+    if ask.head == TRAINING_FREE:
+        backbone = load_backbone(ask.model, device=device, dtype=dtype, whole_unet=True)
+        return Segmenter(backbone, load_head("training-free"))
+    head = load_head(ask.head, device=device, dtype=dtype)
+    whole = needs_whole_unet(head.config.taps)
+    return Segmenter(load_backbone(ask.model, device=device, dtype=dtype, whole_unet=whole), head)
+
+
+def _name(ask: DataAsk) -> str:
+    """The data set, whose split it is, and how much of it."""
+    parts = [ask.data, ask.folder.name]
+    if ask.partition:
+        parts.append(ask.partition)
+    if ask.limit:
+        parts.append(f"the first {ask.limit} phrases of a split")
+    return ", ".join(parts)
+
+
+def _write(report: DataReport, out: Path) -> None:
+    """Three files of one name."""
+    stem = out.with_suffix("") if out.suffix == ".json" else out
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({_KEY: report}, indent=2, allow_nan=False) + "\n"
+    stem.with_name(f"{stem.name}.json").write_text(text, encoding="utf-8")
+    stem.with_name(f"{stem.name}.md").write_text(as_markdown(report) + "\n", encoding="utf-8")
+    draw_curves(report).save(stem.with_name(f"{stem.name}.png"))

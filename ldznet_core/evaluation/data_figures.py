@@ -1,0 +1,198 @@
+"""A segmenter on the phrases of a data set, by CLIPSeg's protocol and by PhraseCut's.
+
+CLIPSeg's squashes each picture to the square on which the head was trained, and the truth with it;
+the average precision and the calibration of pixels are measured there too. PhraseCut's has pictures
+in their own proportions and masks at their own size. Phrases that are known to name nothing in
+their picture count in neither, but show how well the head tells what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from ..errors import InputError
+from ..picture_files import read_picture
+from ..pictures import size_of
+from ..segmentation import Segmentation
+from ..segmenter import Segmenter
+from .clipseg import ClipSegFigures, ClipSegTally
+from .datasets import Row
+from .datasets.shapes import Mask
+from .phrasecut import PhraseCutFigures, PhraseCutTally
+from .ranking import PixelRanking
+from .reliability import Reliability, ReliabilityFigures
+
+_PIXELS_AT_ONCE = 2**24  # of a picture's maps in memory: 16 phrases at 1024x1024
+
+
+@dataclass(frozen=True, slots=True)
+class DataFigures:
+    """What was measured on some rows; shares, IoUs and precisions in [0, 1], None where of none."""
+
+    pictures: int
+    left_out: int
+    """Phrases whose picture has another size than the one that their mask was drawn for."""
+    side: int
+    """Of the squares of CLIPSeg's protocol, in pixels."""
+    clipseg: ClipSegFigures
+    pixel_ap: float | None
+    """Average precision of all the squares' pixels, with every probability as a threshold."""
+    every_mask: PhraseCutFigures
+    """PhraseCut's protocol, whether the head says that the thing is there or not."""
+    found_masks: PhraseCutFigures
+    """The same with those masks missing whose thing the head does not find, as users get them."""
+    pixels: ReliabilityFigures | None
+    """Of the squares' probabilities."""
+    scores: ReliabilityFigures | None
+    """Of the scores, on what is there and what is not; None if everything is there."""
+    presence_threshold: float
+    present_found: float
+    absent: int
+    """Phrases that name nothing in their picture."""
+    absent_rejected: float | None
+
+
+def measure_data(
+    segmenter: Segmenter,
+    rows: Iterable[Row],
+    threshold: float | None = None,
+    on_phrases: Callable[[int], object] | None = None,
+) -> DataFigures:
+    """Segment every picture for all of its phrases, twice unless it is such a square already.
+
+    Args:
+        segmenter: What is measured.
+        rows: Those of a picture together.
+        threshold: Of the masks; None is the head's own, which other pictures have chosen.
+        on_phrases: Told when so many more phrases are done.
+
+    Raises:
+        InputError: A picture or mask is missing or damaged, or no phrase can be measured.
+    """
+    measuring = _Measuring(segmenter, threshold)
+    for picture, group in groupby(rows, key=lambda row: row.picture):
+        asked = list(group)
+        measuring.add(picture, asked)
+        if on_phrases:
+            on_phrases(len(asked))
+    return measuring.figures()
+
+
+def squashed(picture: Image.Image, side: int) -> Image.Image:
+    """A picture as a square, by CLIPSeg's interpolation: bilinear, corners on corners."""
+    pixels = torch.from_numpy(np.array(picture, dtype=np.float32)).permute(2, 0, 1)[None]
+    square = F.interpolate(pixels, (side, side), mode="bilinear", align_corners=True)[0]
+    levels = square.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+    return Image.fromarray(levels)
+
+
+def squashed_mask(mask: Mask, side: int) -> Mask:
+    """A mask ``(H, W)`` as a square, by CLIPSeg's interpolation: the nearest pixel."""
+    pixels = torch.from_numpy(mask.astype(np.float32))[None, None]
+    square: Mask = F.interpolate(pixels, (side, side), mode="nearest")[0, 0].numpy() > 0.5
+    return square
+
+
+class _Measuring:
+    """All tallies, fed picture by picture."""
+
+    def __init__(self, segmenter: Segmenter, threshold: float | None) -> None:
+        config = segmenter.head.config
+        self._segmenter = segmenter
+        self._threshold = config.mask_threshold if threshold is None else threshold
+        self._side = config.image_side
+        self._presence_threshold = config.presence_threshold
+        self._clipseg = ClipSegTally(self._threshold)
+        self._ranking = PixelRanking()
+        self._pixels, self._scores = Reliability(), Reliability()
+        self._every, self._found = PhraseCutTally(), PhraseCutTally()
+        self._pictures = self._left_out = 0
+        self._absent = self._rejected = self._present = self._present_found = 0
+
+    def add(self, path: Path, rows: Sequence[Row]) -> None:
+        """Measure the phrases of a picture."""
+        picture = read_picture(path).image
+        size = size_of(picture)
+        fitting = [row for row in rows if row.size in (None, size)]
+        self._left_out += len(rows) - len(fitting)
+        self._pictures += bool(fitting)
+        for some in _in_turns(fitting, max(1, _PIXELS_AT_ONCE // (size[0] * size[1]))):
+            given = self._ask(picture, some)
+            self._add_native(given, some, size)
+            here = [index for index, row in enumerate(some) if not row.is_absent]
+            if not here:
+                continue
+            if size == (self._side, self._side):
+                self._add_square(given, here, some, size)
+                continue
+            present = [some[index] for index in here]
+            again = self._ask(squashed(picture, self._side), present)
+            self._add_square(again, range(len(present)), present, size)
+
+    def figures(self) -> DataFigures:
+        """The figures of all pictures so far."""
+        if not self._present:
+            raise InputError(
+                "expected at least one phrase that names something in its picture, got none, and "
+                f"{self._left_out} of pictures that have another size than their masks: check the "
+                "pictures"
+            )
+        return DataFigures(
+            pictures=self._pictures,
+            left_out=self._left_out,
+            side=self._side,
+            clipseg=self._clipseg.figures(),
+            pixel_ap=self._ranking.average_precision(),
+            every_mask=self._every.figures(),
+            found_masks=self._found.figures(),
+            pixels=self._pixels.figures(),
+            scores=self._scores.figures() if self._absent else None,
+            presence_threshold=self._presence_threshold,
+            present_found=self._present_found / self._present,
+            absent=self._absent,
+            absent_rejected=self._rejected / self._absent if self._absent else None,
+        )
+
+    def _ask(self, picture: Image.Image, rows: Sequence[Row]) -> Segmentation:
+        phrases = [row.phrase for row in rows]
+        return self._segmenter.segment_image(picture, phrases, threshold=self._threshold)
+
+    def _add_native(self, given: Segmentation, rows: Sequence[Row], size: tuple[int, int]) -> None:
+        """PhraseCut's protocol, and what is there at all."""
+        masks = (given.probabilities > self._threshold).numpy()
+        for index, row in enumerate(rows):
+            is_found = given.found[index]
+            self._scores.add([given.scores[index]], [not row.is_absent])
+            if row.is_absent:
+                self._absent += 1
+                self._rejected += not is_found
+                continue
+            truth = row.truth.mask(size)
+            self._present += 1
+            self._present_found += is_found
+            self._every.add(masks[index], truth)
+            self._found.add(masks[index] if is_found else None, truth)
+
+    def _add_square(
+        self, given: Segmentation, at: Iterable[int], rows: Sequence[Row], size: tuple[int, int]
+    ) -> None:
+        """CLIPSeg's protocol, and the pixels' precision and calibration."""
+        for index in at:
+            probabilities = given.probabilities[index].numpy()
+            truth = squashed_mask(rows[index].truth.mask(size), self._side)
+            self._clipseg.add(probabilities, truth)
+            self._ranking.add(probabilities, truth)
+            self._pixels.add(probabilities, truth)
+
+
+def _in_turns(rows: Sequence[Row], count: int) -> Iterator[Sequence[Row]]:
+    for start in range(0, len(rows), count):
+        yield rows[start : start + count]

@@ -1,0 +1,9 @@
+"""Data sets of phrases and masks, read as their authors publish them."""
+
+from __future__ import annotations
+
+from .folder import FORMATS, Format, read_data
+from .refer import Partition
+from .rows import Row, by_picture, check_pictures
+
+__all__ = ["FORMATS", "Format", "Partition", "Row", "by_picture", "check_pictures", "read_data"]
