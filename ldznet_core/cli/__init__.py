@@ -26,6 +26,7 @@ COMMANDS = {
     "export-miniature": "write the miniature as a checkpoint that other programs load",
     "train": "train the miniature, stage by stage",
     "evaluate": "measure the miniature and its head on held-out scenes",
+    "probe": "measure which blocks of the UNet know what is where, at which timesteps",
     "bench": "measure what capture costs, in pairs of runs",
 }
 """Every command and what it does, in the order of the help."""
