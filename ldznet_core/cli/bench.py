@@ -20,37 +20,41 @@ from .options import option
 class Options:
     """The flags of the command."""
 
-    what: Literal["capture", "networks"] = option(
-        "capture", "capture while the miniature paints, or the networks at the size of SD 1.x"
+    what: Literal["capture", "networks", "attention"] = option(
+        "capture",
+        "capture while the miniature paints; or the networks, or masks without a trained head, "
+        "at the size of SD 1.x",
     )
     pairs: int = option(15, "pairs of runs")
     steps: int = option(20, "UNet passes for a picture, of capture")
-    side: int = option(512, "pixels of the square picture, a multiple of 64, of networks")
-    dtype: Literal["float32", "bfloat16"] = option("float32", "of networks")
-    only: str = option("", "of networks: those comparisons alone whose name has this in it")
+    side: int = option(512, "pixels of the square picture, a multiple of 64, at that size")
+    dtype: Literal["float32", "bfloat16"] = option("float32", "of the networks at that size")
+    only: str = option("", "at that size: those comparisons alone whose name has this in it")
 
 
 def run(options: Options) -> dict[str, Any]:
     """Run both sides of each comparison in turn; CPU seconds of the process."""
     if options.pairs < 1:
         raise InputError(f"expected at least one pair, got {options.pairs}: raise --pairs")
-    return _capture(options) if options.what == "capture" else _networks(options)
+    return _capture(options) if options.what == "capture" else _at_true_size(options)
 
 
 def describe(report: dict[str, Any]) -> str:
     """The report as a line, or as a line for each comparison."""
-    if "networks" not in report:
+    if "comparisons" not in report:
         return (
             f"{report['pairs']} pairs: {report['cpu_seconds_plain']:.3f} CPU seconds without "
             f"capture, {report['cpu_seconds_with_capture']:.3f} with it; median ratio "
             f"{report['ratio']:.4f}; latents bit-identical: {report['same_latents']}"
         )
-    lines = [f"{'':<32} {'ratio':>6} {'CPU s':>8} {'against':>8}"]
-    for each in report["networks"]:
+    lines = [f"{'':<37} {'ratio':>6} {'CPU s':>8} {'against':>8}"]
+    for each in report["comparisons"]:
         lines.append(
-            f"{each['name']:<32} {each['ratio']:>6.3f} {each['seconds']:>8.2f} "
+            f"{each['name']:<37} {each['ratio']:>6.3f} {each['seconds']:>8.2f} "
             f"{each['reference_seconds']:>8.2f}"
         )
+    if report["kept_mb"] is not None:
+        lines.append(f"attention kept of a picture: {report['kept_mb']:.1f} MB in float16")
     return "\n".join([*lines, f"peak memory of the process: {report['peak_gib']:.2f} GiB"])
 
 
@@ -74,18 +78,26 @@ def _capture(options: Options) -> dict[str, Any]:
     }
 
 
-def _networks(options: Options) -> dict[str, Any]:
+def _at_true_size(options: Options) -> dict[str, Any]:
     from ..evaluation.speed import Bench, compare
 
     if options.side < 64 or options.side % 64:
         raise InputError(f"expected a multiple of 64 pixels, got {options.side}: change --side")
     bench = Bench(options.side, getattr(torch, options.dtype))
-    chosen = {name: ways for name, ways in bench.comparisons().items() if options.only in name}
+    is_attention = options.what == "attention"
+    ways_by_name = bench.attention_comparisons() if is_attention else bench.comparisons()
+    chosen = {name: ways for name, ways in ways_by_name.items() if options.only in name}
     found = [
         asdict(compare(name, examined, reference, options.pairs))
         for name, (examined, reference) in tqdm(chosen.items(), desc="comparisons", leave=False)
     ]
-    return {"networks": found, "side": options.side, "dtype": options.dtype, "peak_gib": _peak()}
+    return {
+        "comparisons": found,
+        "side": options.side,
+        "dtype": options.dtype,
+        "kept_mb": bench.kept_bytes() / 1e6 if is_attention else None,
+        "peak_gib": _peak(),
+    }
 
 
 def _peak() -> float:

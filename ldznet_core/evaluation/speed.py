@@ -12,22 +12,26 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..capture import capturing
+from ..capture import Features, capturing
 from ..head import HeadConfig, LDZNetHead, block_sizes
 from ..noise import NoiseSchedule
 from ..probe import probe_features
 from ..taps import BLOCKS, find_taps
+from ..training_free import TrainingFree, TrainingFreeHead, attend
 from ..unet import UNet, UNetConfig
 
 TOKENS = 77
 
 Network = TypeVar("Network", bound=nn.Module)
+
+Comparisons: TypeAlias = dict[str, tuple[Callable[[], object], Callable[[], object]]]
+"""By name, what is examined and what it is compared with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,26 +56,35 @@ class Bench:
     dtype: torch.dtype = torch.float32
     sizes: UNetConfig = field(default_factory=UNetConfig)
     unet: UNet = field(init=False)
-    head: LDZNetHead = field(init=False)
+    rules: TrainingFreeHead = field(init=False)
     latents: Tensor = field(init=False)
+    _head: LDZNetHead | None = field(init=False, default=None)
     _turned: UNet | None = field(init=False, default=None)
     _compiled: Callable[..., Tensor] | None = field(init=False, default=None)
+    _attention: Features | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        """Build both networks; their weights are random, their cost is not."""
+        """Build the UNet; its weights are random, its cost is not."""
         torch.manual_seed(0)
         self.unet = _light(UNet(self.sizes)).to(self.dtype).eval()
-        head_sizes = UNetConfig(
-            out_channels=1,
-            model_channels=self.sizes.model_channels,
-            context_dim=self.sizes.context_dim,
-        )
-        head = LDZNetHead(HeadConfig(family="sd1", unet=head_sizes))
-        self.head = _light(head).to(self.dtype).eval()
+        self.rules = TrainingFree().for_family("sd1")
         self.latents = torch.randn(1, 4, self.side // 8, self.side // 8, dtype=self.dtype)
 
-    def comparisons(self) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
-        """By name, what is examined and what it is compared with."""
+    @property
+    def head(self) -> LDZNetHead:
+        """A trained head's network, built when first asked for."""
+        if self._head is None:
+            sizes = UNetConfig(
+                out_channels=1,
+                model_channels=self.sizes.model_channels,
+                context_dim=self.sizes.context_dim,
+            )
+            head = LDZNetHead(HeadConfig(family="sd1", unet=sizes))
+            self._head = _light(head).to(self.dtype).eval()
+        return self._head
+
+    def comparisons(self) -> Comparisons:
+        """Of the networks: by name, what is examined and what it is compared with."""
         whole = self.unet_pass
         return {
             "captured pass : UNet pass": (self.captured_pass, whole),
@@ -82,6 +95,17 @@ class Bench:
             "plain attention : SDPA": (self.plain_attention_pass, whole),
             "channels last : first": (self.channels_last_pass, whole),
             "compiled : as written": (self.compiled_pass, whole),
+        }
+
+    def attention_comparisons(self) -> Comparisons:
+        """Of masks without a trained head, likewise."""
+        whole = self.unet_pass
+        return {
+            "pass with attention heard : UNet pass": (self.heard_pass, whole),
+            "probe of attention : UNet pass": (self.attention_probe, whole),
+            "reading 1 phrase : UNet pass": (lambda: self.reading(1), whole),
+            "reading 4 phrases : UNet pass": (lambda: self.reading(4), whole),
+            "reading 16 phrases : UNet pass": (lambda: self.reading(16), whole),
         }
 
     def context(self, rows: int = 1) -> Tensor:
@@ -98,6 +122,34 @@ class Bench:
         """The same with the taps heard."""
         with capturing(self.unet, find_taps(self.unet)):
             return self.unet_pass()
+
+    def heard_pass(self) -> Features:
+        """The same with the queries and keys heard that masks without a trained head read."""
+        with capturing(self.unet, self.rules.taps_of(self.unet)) as capture:
+            self.unet_pass()
+        return capture.features(400, "sampling")
+
+    def attention_probe(self) -> Features:
+        """A pass that ends after the last of these."""
+        taps_of = self.rules.taps_of
+        with capturing(self.unet, taps_of(self.unet), stop_after_last=True) as capture:
+            self.unet_pass()
+        return capture.features(self.rules.config.timestep, "probe")
+
+    def reading(self, phrases: int) -> Tensor:
+        """Logits of phrases of three words, from attention that is there already."""
+        if self._attention is None:
+            self._attention = self.attention_probe()
+        context, counts = self.context(phrases), [5] * phrases
+        layers = self.rules.config.layers
+        attention = attend(self._attention, self.unet, layers, context, counts)
+        return self.rules(self.latents, context, attention)
+
+    def kept_bytes(self) -> int:
+        """What is kept of a picture's attention in half precision."""
+        with torch.inference_mode():
+            heard = self._attention or self.attention_probe()
+        return sum(2 * each.numel() for each in heard.blocks.values())
 
     def plain_attention_pass(self) -> Tensor:
         """The same with attention as matrix product, softmax and matrix product."""

@@ -16,9 +16,10 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from ldznet_core.capture import Features, capturing
-from ldznet_core.training_free import LAYERS, Place, TrainingFree, attend, find_places
+from ldznet_core.segmenter import Segmenter
+from ldznet_core.training_free import LAYERS, Place, TrainingFree, find_places
 
-from .small import SDXL, count_hooks, noise, run
+from .small import SDXL, SmallBackbone, count_hooks, noise, run
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "sd1": {"cross_attention_dim": 768, "attention_head_dim": 8},
@@ -55,10 +56,8 @@ def unet_of(family: str) -> nn.Module:
 
 
 def captured(unet: nn.Module, family: str, latents: Tensor, context: Tensor) -> Features:
-    with (
-        torch.no_grad(),
-        capturing(unet, find_places(unet, LAYERS[family]), stop_after_last=True) as capture,
-    ):
+    """What a whole pass leaves, as in sampling."""
+    with torch.no_grad(), capturing(unet, find_places(unet, LAYERS[family])) as capture:
         run(unet, latents, context)
     return capture.features(100, "probe")
 
@@ -86,7 +85,7 @@ def test_every_place_gives_a_row_for_each_position(family: str, picture: tuple[i
     links = (1, -(-height // 2) * -(-width // 2), 640)
     words = (1, -(-height // 4) * -(-width // 4), 1280)
     assert shapes_of(family, picture) == {
-        **{Place(block, "words.query"): words for block in LAYERS[family].words},
+        **{Place(block, "words.query"): words for block in LAYERS[family].asking},
         **{Place(block, "links.query"): links for block in LAYERS[family].links},
         **{Place(block, "links.key"): links for block in LAYERS[family].links},
     }
@@ -113,43 +112,58 @@ def test_the_keys_of_phrases_fit_the_queries_of_true_size(family: str) -> None:
             assert attention.to_k.in_features == CONFIGS[family]["cross_attention_dim"]
 
 
+SQUARES = [(512, 512), (768, 768), (1024, 1024)]
+OBLONGS = {"sd1": (768, 512), "sd2": (512, 768), "sdxl": (1152, 896)}
+SIZES = [
+    pytest.param(family, size, id=f"{family}-{size[0]}x{size[1]}")
+    for family, oblong in OBLONGS.items()
+    for size in sorted([*SQUARES, oblong])
+]
+"""(height, width); of UNets that compute."""
+
+PHRASES = ["a cat", "the sky", "a red ball", "floor"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("family", "picture"),
-    [
-        ("sd1", (512, 512)),
-        ("sd1", (768, 512)),
-        ("sd1", (1024, 1024)),
-        ("sd2", (768, 768)),
-        ("sd2", (512, 768)),
-        ("sdxl", (1024, 1024)),
-        ("sdxl", (768, 1024)),
-        ("sdxl", (512, 512)),
-    ],
-    ids=str,
-)
-def test_a_pass_of_true_size_becomes_logits(
-    family: str, picture: tuple[int, int], random_unets: dict[str, nn.Module]
+@pytest.mark.parametrize(("family", "size"), SIZES)
+def test_a_pass_of_true_size_becomes_masks(
+    family: str, size: tuple[int, int], random_unets: dict[str, nn.Module]
 ) -> None:
-    unet = random_unet(family, random_unets)
-    latents = noise(1, 4, picture[0] // 8, picture[1] // 8).bfloat16()
-    texts = noise(3, 77, CONFIGS[family]["cross_attention_dim"]).bfloat16()
-    head = TrainingFree().for_family(family)
-    begin = time.perf_counter()
-    features = captured(unet, family, latents, texts[:1])
-    passed = time.perf_counter()
-    attention = attend(features, unet, LAYERS[family], texts[1:], [3, 7])
-    logits = head(latents, texts[1:], attention)
-    read = time.perf_counter()
-    assert logits.shape == (2, 1, *picture)
-    assert logits.isfinite().all()
-    assert logits.flatten(1).std(dim=1).min() > 0
+    """Prints the CPU seconds of the pass and of what makes masks of it."""
+    backbone = RandomWords(family, random_unet(family, random_unets))
+    latents = noise(1, 4, size[0] // 8, size[1] // 8)
+    begin = time.process_time()
+    features = captured(
+        backbone.unet, family, latents.bfloat16(), backbone.encode_text([""]).bfloat16()
+    )
+    passed = time.process_time()
+    segmenter = Segmenter(backbone, TrainingFree(), phrases_per_pass=len(PHRASES))
+    answer = segmenter.segment_features(latents, features, PHRASES)
+    read = time.process_time()
+    assert answer.logits.shape == answer.masks.shape == (len(PHRASES), *size)
+    assert answer.logits.isfinite().all()
+    assert answer.logits.flatten(1).std(dim=1).min() > 0
+    assert ((answer.masks == 0) | (answer.masks == 1)).all()
     kept = size_in_bytes(features)
     assert kept <= LIMIT
+    assert count_hooks(backbone.unet) == 0
     print(
-        f"\n{family} at {picture[0]}x{picture[1]} px: {kept / MEGABYTE:.1f} MB kept, "
-        f"{passed - begin:.1f} s for the pass, {read - passed:.1f} s for two phrases"
+        f"\n{family} at {size[0]}x{size[1]} px: {kept / MEGABYTE:.1f} MB kept, "
+        f"{passed - begin:.1f} s for the pass, {read - passed:.2f} s for {len(PHRASES)} phrases"
     )
+
+
+class RandomWords(SmallBackbone):
+    """A UNet of true size, and a random vector for every word."""
+
+    def __init__(self, family: str, unet: nn.Module) -> None:
+        self.family, self.unet = family, unet
+        self.width = CONFIGS[family]["cross_attention_dim"]
+
+    def _embedded(self, phrase: str) -> Tensor:
+        words = phrase.split()
+        rows = ["<start>", *words, *["<end>"] * (76 - len(words))]
+        return torch.cat([noise(1, self.width, seed=sum(map(ord, row))) for row in rows])
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,9 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-from .hosts import NO_HOST, PROJECT, find_hosts, find_python
+from .hosts import NO_HOST, PROJECT, Host, find_hosts, find_python
 from .rig import host_environment
 
 _INSIDE = Path(__file__).parent / "inside" / "capture_cost.py"
@@ -21,40 +22,62 @@ _INSIDE = Path(__file__).parent / "inside" / "capture_cost.py"
 
 def main() -> None:
     """Print a table row for docs/benchmarks.md."""
+    options = _options()
+    hosts = find_hosts()
+    if not hosts:
+        sys.exit(NO_HOST)
+    found = _measured(hosts[0], options)
+    ratios = [ours / plain for ours, plain in zip(found["capture"], found["plain"], strict=True)]
+    quartiles = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else [ratios[0]] * 3
+    listens = "features and attention" if options.attention else "features"
+    cells = [
+        hosts[0].version,
+        options.model,
+        listens,
+        f"{options.side} px, {options.steps} steps",
+        f"{statistics.median(found['plain']):.2f}",
+        f"{statistics.median(ratios) - 1:+.1%}",
+        f"{len(ratios)}, {quartiles[0] - 1:+.1%} to {quartiles[2] - 1:+.1%}",
+        "yes" if found["identical"] else "NO",
+    ]
+    header = "ComfyUI, model, listens for, picture, plain CPU s, added, pairs and spread, identical"
+    print("| " + " | ".join(header.split(", ")) + " |")
+    print("|---" * len(cells) + "|")
+    print("| " + " | ".join(cells) + " |")
+    print(
+        f"features at t = {found['timestep']}, {found['bytes'] / 2**10:.0f} KiB in the bank",
+        file=sys.stderr,
+    )
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", choices=("miniature", "sd1"), default="miniature")
     parser.add_argument("--side", type=int, default=128, help="pixels of the square picture")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--pairs", type=int, default=15)
-    options = parser.parse_args()
-    hosts = find_hosts()
-    if not hosts:
-        sys.exit(NO_HOST)
-    host = hosts[0]
+    parser.add_argument(
+        "--attention",
+        action="store_true",
+        help="listen for masks without a trained head, too, as the node's switch does",
+    )
+    return parser.parse_args()
+
+
+def _measured(host: Host, options: argparse.Namespace) -> Any:
+    """What the script inside the host found."""
     python = find_python(host)
+    listens = "attention" if options.attention else "features"
+    where = [str(_INSIDE), str(host.folder), str(PROJECT)]
     sizes = [str(options.side), str(options.steps), str(options.pairs)]
     done = subprocess.run(
-        [str(python.path), str(_INSIDE), str(host.folder), str(PROJECT), options.model, *sizes],
+        [str(python.path), *where, options.model, listens, *sizes],
         env=host_environment(python),
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
-    found = json.loads(done.stdout.splitlines()[-1])
-    ratios = [ours / plain for ours, plain in zip(found["capture"], found["plain"], strict=True)]
-    print("| ComfyUI | model | picture | plain, CPU s | added | pairs, spread | identical |")
-    print("|---|---|---|---|---|---|---|")
-    quartiles = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else [ratios[0]] * 3
-    print(
-        f"| {host.version} | {options.model} | {options.side} px, {options.steps} steps | "
-        f"{statistics.median(found['plain']):.2f} | {statistics.median(ratios) - 1:+.1%} | "
-        f"{len(ratios)}, {quartiles[0] - 1:+.1%} to {quartiles[2] - 1:+.1%} | "
-        f"{'yes' if found['identical'] else 'NO'} |"
-    )
-    print(
-        f"features at t = {found['timestep']}, {found['bytes'] / 2**10:.0f} KiB in the bank",
-        file=sys.stderr,
-    )
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":

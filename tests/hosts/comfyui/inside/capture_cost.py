@@ -1,6 +1,7 @@
 """Measures, inside a real ComfyUI, what capture adds to sampling; `bench_capture` starts it.
 
-Usage: capture_cost.py HOST PROJECT MODEL SIDE STEPS PAIRS. Prints one line of JSON at the end.
+Usage: capture_cost.py HOST PROJECT MODEL LISTENS SIDE STEPS PAIRS, where LISTENS is `features` or
+`attention`, which comes on top of the features. Prints one line of JSON at the end.
 """
 
 from __future__ import annotations
@@ -12,19 +13,21 @@ import time
 from pathlib import Path
 from typing import Any
 
+from true_models import random_model
+
 CFG = 5.0
 
 
 def main() -> None:
     """Time pairs of runs, one with and one without capture, each pair in the other order."""
-    host, project, model_name, *numbers = sys.argv[1:]
+    host, project, model_name, listens, *numbers = sys.argv[1:]
     side, steps, pairs = map(int, numbers)
     start_host(host)
     load_pack(Path(project))
     import torch
 
     with torch.inference_mode():
-        print(json.dumps(measure(model_name, side, steps, pairs)))
+        print(json.dumps(measure(model_name, listens, side, steps, pairs)))
 
 
 def start_host(host: str) -> None:
@@ -48,17 +51,18 @@ def load_pack(project: Path) -> None:
     spec.loader.exec_module(module)
 
 
-def measure(model_name: str, side: int, steps: int, pairs: int) -> dict[str, Any]:
+def measure(model_name: str, listens: str, side: int, steps: int, pairs: int) -> dict[str, Any]:
     """Return the CPU seconds of each run, and whether all latents were the same."""
     import torch
     from ldznet_pack.nodes.bank import BANK, Missing
-    from ldznet_pack.nodes.sampling import with_capture
+    from ldznet_pack.nodes.capture import LDZNetCapture
 
-    model = miniature() if model_name == "miniature" else random_sd1()
+    is_small = model_name == "miniature"
+    model = miniature() if is_small else random_model("sd1", torch.float32)
     width = model.model.model_config.unet_config["context_dim"]
     generator = torch.Generator().manual_seed(0)
     prompts = [torch.randn(1, 77, width, generator=generator) for _ in range(2)]
-    captured = with_capture(model, BANK)
+    captured = LDZNetCapture.execute(model, attention=listens == "attention").result[0]
     sample(captured, prompts, side, steps)  # the first run makes room and picks algorithms
     seconds: dict[str, list[float]] = {"plain": [], "capture": []}
     latents = []
@@ -95,40 +99,6 @@ def miniature() -> Any:
     from ldznet_pack.nodes.miniature import load_model
 
     return load_model()
-
-
-def random_sd1() -> Any:
-    """Build ComfyUI's own SD 1.5 with random weights: the cost is that of the true size."""
-    import comfy.model_management
-    import comfy.model_patcher
-    import comfy.supported_models
-    import torch
-
-    config = {
-        "image_size": 32,
-        "in_channels": 4,
-        "out_channels": 4,
-        "model_channels": 320,
-        "channel_mult": [1, 2, 4, 4],
-        "num_res_blocks": [2, 2, 2, 2],
-        "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
-        "transformer_depth_output": [1] * 9 + [0] * 3,
-        "transformer_depth_middle": 1,
-        "context_dim": 768,
-        "use_spatial_transformer": True,
-        "use_linear_in_transformer": False,
-        "use_temporal_attention": False,
-        "adm_in_channels": None,
-        "legacy": False,
-        "dtype": torch.float32,
-    }
-    device = comfy.model_management.get_torch_device()
-    described = comfy.supported_models.SD15(config)
-    described.set_inference_dtype(torch.float32, None)
-    model = described.get_model({}, "", device=device)
-    for parameter in model.diffusion_model.parameters():
-        torch.nn.init.normal_(parameter, std=0.02)
-    return comfy.model_patcher.ModelPatcher(model, device, device)
 
 
 if __name__ == "__main__":

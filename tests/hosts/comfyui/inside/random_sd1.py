@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from capture_cost import load_pack, random_sd1, start_host
+from capture_cost import load_pack, start_host
+from true_models import random_model
 
 
 def main() -> None:
@@ -25,7 +26,7 @@ def main() -> None:
 
     torch.manual_seed(0)
     parts = {
-        "model.diffusion_model.": random_sd1().model.diffusion_model,
+        "model.diffusion_model.": random_model("sd1", torch.float32).model.diffusion_model,
         "cond_stage_model.transformer.": SD1ClipModel(dtype=torch.float32).clip_l.transformer,
         "first_stage_model.": AutoencoderKL(
             embed_dim=4,
