@@ -44,15 +44,21 @@ def distance_from_best(features: Features | None) -> float:
     return float("inf") if features is None else abs(features.timestep - BEST_TIMESTEP)
 
 
-def why_none(timesteps: Sequence[float]) -> str:
-    """Why sampling that made passes at these timesteps left no features: a clause for the user."""
+def why_none(timesteps: Sequence[float], window: tuple[float, float] = WINDOW) -> str:
+    """Why sampling that made passes at these timesteps left nothing: a clause for the user."""
     if not timesteps:
         return "sampling made no pass of this UNet"
     visited = ", ".join(f"{t:.0f}" for t in sorted(set(timesteps), reverse=True)[:12])
-    return (
-        f"sampling made no pass at a timestep from {WINDOW[0]:.0f} to {WINDOW[1]:.0f} "
-        f"(it made {visited})"
-    )
+    return f"sampling made no pass {describe_window(window)} (it made {visited})"
+
+
+def describe_window(window: tuple[float, float]) -> str:
+    """A window in words.
+
+    >>> describe_window((300, 500))
+    'at a timestep from 300 to 500'
+    """
+    return f"at a timestep from {window[0]:.0f} to {window[1]:.0f}"
 
 
 class Capture(Mapping[Any, Tensor]):

@@ -16,8 +16,8 @@ from .errors import InputError, UnsupportedModelError
 BLOCKS = (6, 7, 8, 9, 10)
 """The blocks whose features LD-ZNet reads."""
 
-_LAYOUT = (6, 1, 9)
-"""Spatial transformers of SD 1.x: going down, in the middle, coming up."""
+SD_LAYOUT, SDXL_LAYOUT = (6, 1, 9), (4, 1, 6)
+"""Spatial transformers going down, in the middle, coming up: of SD 1.x and 2.x, and of SDXL."""
 
 
 class Tap(NamedTuple):
@@ -61,7 +61,7 @@ def find_taps(unet: nn.Module, blocks: Sequence[int] = BLOCKS) -> Taps:
 
 
 def find_transformers(
-    unet: nn.Module, layouts: Sequence[tuple[int, int, int]] = (_LAYOUT,)
+    unet: nn.Module, layouts: Sequence[tuple[int, int, int]] = (SD_LAYOUT,)
 ) -> list[Tap]:
     """Every spatial transformer of a UNet, in the order of a pass.
 
@@ -87,7 +87,7 @@ def find_transformers(
         raise _unsupported(layouts, f"{type(unet).__name__} for video")
     counts = tuple(len(taps) for taps in parts)
     if counts not in layouts:
-        likeness = ", as in SDXL" if counts == (4, 1, 6) else ""
+        likeness = ", as in SDXL" if counts == SDXL_LAYOUT else ""
         raise _unsupported(layouts, f"{type(unet).__name__} with {_sum(counts)}{likeness}")
     return [tap for taps in parts for tap in taps]
 
@@ -134,7 +134,7 @@ def _is_transformer(model: object) -> bool:
 def _unsupported(
     layouts: Sequence[tuple[int, int, int]], what_came: str, *, has_no_unet: bool = False
 ) -> UnsupportedModelError:
-    families = "SD 1.x" if list(layouts) == [_LAYOUT] else "SD 1.x, SD 2.x or SDXL"
+    families = "SD 1.x" if list(layouts) == [SD_LAYOUT] else "SD 1.x, SD 2.x or SDXL"
     advice = f"choose a model of {families}, and of it the UNet"
     if has_no_unet:
         advice = f"models without a UNet, such as SD3 and Flux, cannot be read yet, so {advice}"

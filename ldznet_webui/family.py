@@ -7,12 +7,9 @@ from typing import Any
 from torch import nn
 
 from ldznet_core import UnsupportedModelError
-from ldznet_core.taps import find_transformers
+from ldznet_core.taps import SD_LAYOUT, SDXL_LAYOUT, find_transformers
 
 SDXL = "sdxl"
-
-_LAYOUTS = ((6, 1, 9), (4, 1, 6))
-"""Spatial transformers going down, in the middle and coming up: of SD 1.x and 2.x, and of SDXL."""
 
 _FAMILIES = {(16, 768): "sd1", (16, 128): "miniature", (16, 1024): "sd2", (11, 2048): SDXL}
 """By the number of spatial transformers, and by the width of the text features that they read."""
@@ -27,7 +24,7 @@ def family_of(unet: nn.Module) -> str:
         UnsupportedModelError: It is of another layout, reads other text features, or is told more
             than text.
     """
-    transformers = find_transformers(unet, _LAYOUTS)
+    transformers = find_transformers(unet, (SD_LAYOUT, SDXL_LAYOUT))
     first: Any = transformers[0].module
     width = int(first.transformer_blocks[0].attn2.to_k.in_features)
     kind = (len(transformers), width)

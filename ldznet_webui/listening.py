@@ -8,7 +8,6 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import torch
 from torch import Tensor, nn
 
 from ldznet_core import CaptureError, Features, capturing, find_taps
@@ -20,7 +19,7 @@ from ldznet_core.capture import (
     why_none,
 )
 from ldznet_core.taps import TapsOf
-from ldznet_core.training_free import Place
+from ldznet_core.training_free.places import kept_on_cpu
 
 from .passes import Pass, Rows
 
@@ -174,19 +173,13 @@ class Listening:
                 )
         for picture, row in heard.rows.items():
             found = heard.capture.features(heard.timestep, "sampling", slice(row, row + 1))
-            blocks = {tap: _kept(tap, rows) for tap, rows in found.blocks.items()}
+            blocks = {tap: kept_on_cpu(tap, rows) for tap, rows in found.blocks.items()}
             self._nearest[picture] = Features(blocks, found.timestep, found.source)
 
     def _fall_silent(self, error: Exception) -> None:
         logging.getLogger(__name__).warning("LD-ZNet: %s", error)
         is_ours = isinstance(error, CaptureError)
         self._silence = str(error) if is_ours else f"{type(error).__name__}: {error}"
-
-
-def _kept(tap: Any, rows: Tensor) -> Tensor:
-    """What a tap gave, on the CPU; attention, which is only compared, in half precision at most."""
-    is_wide = isinstance(tap, Place) and rows.dtype == torch.float32
-    return rows.to("cpu", torch.float16 if is_wide else rows.dtype, copy=True)
 
 
 def _inputs(

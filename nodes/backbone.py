@@ -16,16 +16,13 @@ from ..ldznet_core import Features, InputError, UnsupportedModelError, find_taps
 from ..ldznet_core.capture import BEST_TIMESTEP
 from ..ldznet_core.frames import STRIDE
 from ..ldznet_core.phrases import check_token_count
-from ..ldznet_core.taps import TapsOf, find_transformers
+from ..ldznet_core.taps import SD_LAYOUT, SDXL_LAYOUT, TapsOf, find_transformers
 from .miniature import FAMILY as MINIATURE
 from .miniature import MiniatureModel
 from .probing import probe
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-_LAYOUTS = ((6, 1, 9), (4, 1, 6))
-"""Spatial transformers of SD 1.x and 2.x, and of SDXL: going down, in the middle, coming up."""
 
 _SDXL = "sdxl"
 
@@ -39,7 +36,7 @@ def family_of(model: ModelPatcher) -> str:
     Raises:
         UnsupportedModelError: Its UNet is of another layout, such as SD3's or Flux's.
     """
-    transformers = find_transformers(model.model.diffusion_model, _LAYOUTS)
+    transformers = find_transformers(model.model.diffusion_model, (SD_LAYOUT, SDXL_LAYOUT))
     if isinstance(model.model.model_config, MiniatureModel):
         return MINIATURE
     width = model.model.model_config.unet_config.get("context_dim")

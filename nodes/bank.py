@@ -1,7 +1,7 @@
-"""Where captured features wait for the node that asks for them: found by the very latents.
+"""Where what was captured waits for the node that asks for it: found by the very latents.
 
 ComfyUI caches a sampler's LATENT for as long as it likes, and any number of samplers may share a
-model. So features are kept apart from the graph, each picture's under a digest of its latents.
+model. So it is kept apart from the graph, each picture's under a digest of its latents.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LIMIT_BYTES = 256 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Why there are no features of a picture."""
+    """Why there is nothing of a kind of a picture, such as features."""
 
     reason: str
     """A clause for the user, such as "sampling made no pass in the window"."""
@@ -32,37 +32,58 @@ NEVER_SEEN = Missing(
 )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """What a run showed of one picture."""
+
+    features: Features | Missing
+    """On the CPU, one row."""
+    difference: Tensor | Missing = NEVER_SEEN
+    """How much the prompt changed the noise at each position, ``(h, w)`` on the CPU."""
+
+
 class Bank:
-    """The latest captured features within a bound, by the latents of their pictures."""
+    """What was captured lately, within a bound, by the latents of the pictures."""
 
     def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
         """Open an empty bank; what was used longest ago leaves first."""
         self.limit_bytes = limit_bytes
         self.used_bytes = 0
-        self._entries: OrderedDict[str, Features | Missing] = OrderedDict()
+        self._entries: OrderedDict[str, Seen] = OrderedDict()
         self._lock = threading.Lock()
 
-    def put(self, latents: Tensor, found: Features | Missing) -> None:
+    def put(
+        self,
+        latents: Tensor,
+        features: Features | Missing,
+        difference: Tensor | Missing = NEVER_SEEN,
+    ) -> None:
         """Keep what was captured of a picture, in the place of anything known of it.
 
         Args:
             latents: ``(1, C, h, w)``, as the sampler returned them.
-            found: Its features on the CPU, one row, or why there are none.
+            features: On the CPU, one row, or why there are none.
+            difference: How much the prompt changed the noise, ``(h, w)`` on the CPU, or why nobody
+                knows.
         """
         key = _digest(latents)
         with self._lock:
             self._drop(key)
-            self._entries[key] = found
-            self.used_bytes += _bytes_of(found)
+            self._entries[key] = Seen(features, difference)
+            self.used_bytes += _bytes_of(self._entries[key])
             while self.used_bytes > self.limit_bytes or len(self) > _MOST_ENTRIES:
                 self._drop(next(iter(self._entries)))
 
     def get(self, latents: Tensor) -> Features | Missing:
-        """What was captured of the picture with these latents, ``(1, C, h, w)``."""
+        """The features of the picture with these latents, ``(1, C, h, w)``."""
+        return self.seen(latents).features
+
+    def seen(self, latents: Tensor) -> Seen:
+        """All that was captured of the picture with these latents, ``(1, C, h, w)``."""
         key = _digest(latents)
         with self._lock:
             if key not in self._entries:
-                return NEVER_SEEN
+                return _NOTHING
             self._entries.move_to_end(key)
             return self._entries[key]
 
@@ -70,15 +91,17 @@ class Bank:
         return len(self._entries)
 
     def _drop(self, key: str) -> None:
-        found = self._entries.pop(key, None)
-        if found is not None:
-            self.used_bytes -= _bytes_of(found)
+        seen = self._entries.pop(key, None)
+        if seen is not None:
+            self.used_bytes -= _bytes_of(seen)
 
 
 BANK = Bank()
 """The one of this process."""
 
-_MOST_ENTRIES = 4096  # for those without features, which weigh nothing
+_NOTHING = Seen(NEVER_SEEN)
+
+_MOST_ENTRIES = 4096  # for those of which nothing was captured, which weigh nothing
 
 
 def _digest(latents: Tensor) -> str:
@@ -88,7 +111,7 @@ def _digest(latents: Tensor) -> str:
     return hasher.hexdigest()
 
 
-def _bytes_of(found: Features | Missing) -> int:
-    if isinstance(found, Missing):
-        return 0
-    return sum(block.numel() * block.element_size() for block in found.blocks.values())
+def _bytes_of(seen: Seen) -> int:
+    blocks = [] if isinstance(seen.features, Missing) else [*seen.features.blocks.values()]
+    maps = [] if isinstance(seen.difference, Missing) else [seen.difference]
+    return sum(each.numel() * each.element_size() for each in (*blocks, *maps))

@@ -1,8 +1,9 @@
 """Features taken while ComfyUI's samplers run, from the passes that they make anyway.
 
 Two wrappers are put on a MODEL. The outer one surrounds a whole call of a sampler, the inner one
-each pass of the UNet; hooks exist only inside such a pass. What one run showed goes to the bank
-when it has ended, and nothing is kept of a run that failed or was interrupted.
+each pass of the UNet; hooks exist only inside such a pass. What passes with the prompt gave is
+compared with what those with the negative one gave. What one run showed goes to the bank when it
+has ended, and nothing is kept of a run that failed or was interrupted.
 """
 
 from __future__ import annotations
@@ -11,10 +12,9 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
-import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor, nn
@@ -24,13 +24,16 @@ from ..ldznet_core.capture import (
     BEST_TIMESTEP,
     WINDOW,
     Capture,
+    describe_window,
     distance_from_best,
     is_in_window,
     why_none,
 )
 from ..ldznet_core.taps import Taps, TapsOf
-from ..ldznet_core.training_free import Place
+from ..ldznet_core.training_free.places import kept_on_cpu
+from ..ldznet_core.training_free.whole_prompt import PromptDifference, Side
 from .bank import Bank, Missing
+from .conditionings import conds_of, rows_of, uuids_of, whole_conds_of
 from .eager import uncompiled
 
 KEY = "ldznet"
@@ -73,6 +76,9 @@ def check_rows(capture: Capture, rows: int) -> None:
             )
 
 
+_SIDES: dict[Side, str] = {"prompt": "positive", "reference": "negative"}
+"""The roles whose estimates are compared."""
+
 _RUN: ContextVar[_Run | None] = ContextVar("ldznet_run", default=None)
 """The innermost run under way; runs may lie within runs, and each has features of its own."""
 
@@ -92,11 +98,12 @@ def _around_run(bank: Bank, taps_of: TapsOf) -> Callable[..., Tensor]:
         continues = not bool(noise.any())  # the second half of a run that was cut in two
         for index in range(len(sampled)):
             picture = slice(index, index + 1)
-            found = run.features_of(picture)
-            if isinstance(found, Missing) and continues:
-                earlier = bank.get(latent_image[picture])
-                found = found if isinstance(earlier, Missing) else earlier
-            bank.put(sampled[picture], found)
+            features, difference = run.features_of(picture), run.difference_of(picture)
+            if continues:
+                earlier = bank.seen(latent_image[picture])
+                features = _first_found(features, earlier.features)
+                difference = _first_found(difference, earlier.difference)
+            bank.put(sampled[picture], features, difference)
         return sampled
 
     return wrapper
@@ -140,6 +147,10 @@ class _Run:
     """Of all passes."""
     within: set[UUID] = field(default_factory=set)
     """The conditionings, of whatever role and region, of the passes in the window."""
+    difference: PromptDifference = field(default_factory=PromptDifference)
+    """Of what the passes gave with the prompt and with the negative one."""
+    compared: set[UUID] = field(default_factory=set)
+    """Like `within`, but in the difference's own window."""
     silence: str = ""
     """What kept the taps from being heard."""
 
@@ -155,7 +166,7 @@ class _Run:
     def listen(
         self, call: Callable[[], Tensor], x: Tensor, t: Tensor, uuids: Sequence[UUID]
     ) -> Tensor:
-        """Make a pass, and keep the prompt's features if they are nearer than those before.
+        """Make a pass, compare what it gave, and keep features that are nearer than those before.
 
         Args:
             call: Makes the pass.
@@ -165,7 +176,21 @@ class _Run:
         """
         timestep = float(self.model.model_sampling.timestep(t[:1]))
         self.timesteps.append(timestep)
-        rows = self._wanted_rows(x, timestep, uuids)
+        is_whole = len(x) == len(uuids) * self.shape[0] and x.shape[2:] == self.shape[2:]
+        is_heard = is_in_window(timestep)
+        if is_heard:
+            self.within.update(uuids)
+        output = self._listen(call, x, timestep, uuids) if is_heard and is_whole else call()
+        if self.difference.wants(timestep):
+            self.compared.update(uuids)
+            if is_whole and output.shape == x.shape:
+                self._compare(output, float(t[0]), timestep, uuids)
+        return output
+
+    def _listen(
+        self, call: Callable[[], Tensor], x: Tensor, timestep: float, uuids: Sequence[UUID]
+    ) -> Tensor:
+        rows = self._wanted_rows(timestep, uuids)
         if not rows:
             return call()
         output = None
@@ -183,70 +208,82 @@ class _Run:
             self.nearest[uuid] = capture.features(timestep, "sampling", its_rows)
         return output
 
+    def _compare(
+        self, output: Tensor, sigma: float, timestep: float, uuids: Sequence[UUID]
+    ) -> None:
+        """Take what a pass gave, clean latents, for the conditionings of the whole picture."""
+        rows = rows_of(uuids, self.shape[0])
+        for side, role in _SIDES.items():
+            for uuid, cond in whole_conds_of(self.guider.conds, role).items():
+                if uuid in rows:
+                    weight = float(cond.get("strength", 1.0))
+                    self.difference.add(
+                        output[rows[uuid]], side, timestep, sigma=sigma, name=uuid, weight=weight
+                    )
+
     def features_of(self, picture: slice) -> Features | Missing:
         """The features of one picture of the batch, on the CPU, or why there are none."""
-        captured = [self.nearest[uuid] for uuid in self._prompts() if uuid in self.nearest]
+        prompts = conds_of(self.guider.conds, "positive")
+        captured = [self.nearest[uuid] for uuid in prompts if uuid in self.nearest]
         if not captured:
             return Missing(self._reason())
         best = min(captured, key=distance_from_best)
-        blocks = {key: _kept(key, block[picture]) for key, block in best.blocks.items()}
+        blocks = {key: kept_on_cpu(key, block[picture]) for key, block in best.blocks.items()}
         return Features(blocks, best.timestep, "sampling")
+
+    def difference_of(self, picture: slice) -> Tensor | Missing:
+        """How much the prompt changed the noise of one picture, ``(h, w)`` on the CPU."""
+        maps = self.difference.maps()
+        if maps is None:
+            return Missing(self._why_no_difference())
+        return maps[picture][0].to("cpu", copy=True)
 
     @property
     def _taps(self) -> Taps:
         return self.taps_of(self.unet)
 
-    def _wanted_rows(self, x: Tensor, timestep: float, uuids: Sequence[UUID]) -> dict[UUID, slice]:
+    def _wanted_rows(self, timestep: float, uuids: Sequence[UUID]) -> dict[UUID, slice]:
         """Where the prompt's conditionings lie in a pass, as far as the pass is of use.
 
         Of passes at one timestep the first counts: guidance nodes repeat it with a UNet made worse
-        on purpose. Passes of another size are of a region.
+        on purpose.
         """
-        batch = self.shape[0]
-        if not is_in_window(timestep):
-            return {}
-        self.within.update(uuids)
-        if len(x) != len(uuids) * batch or x.shape[2:] != self.shape[2:]:
-            return {}
-        prompts = self._prompts()
+        prompts = conds_of(self.guider.conds, "positive")
         return {
-            uuid: slice(place * batch, (place + 1) * batch)
-            for place, uuid in enumerate(uuids)
+            uuid: rows
+            for uuid, rows in rows_of(uuids, self.shape[0]).items()
             if uuid in prompts
             and abs(timestep - BEST_TIMESTEP) < distance_from_best(self.nearest.get(uuid))
         }
 
-    def _prompts(self) -> list[UUID]:
-        """The conditionings of the positive prompt.
-
-        ComfyUI gives an area's conditioning and the opposite that it makes up for it one name; such
-        are left out, as nothing tells them apart (comfy/samplers.py, create_cond_with_same_area).
-        """
-        roles = self.guider.conds
-        others = {
-            uuid for role, conds in roles.items() if role != "positive" for uuid in _uuids(conds)
-        }
-        return [uuid for uuid in _uuids(roles.get("positive", ())) if uuid not in others]
-
     def _reason(self) -> str:
-        window = f"at a timestep from {WINDOW[0]:.0f} to {WINDOW[1]:.0f}"
         if self.silence:
             return f"capture failed while sampling ({self.silence})"
-        if not any(map(is_in_window, self.timesteps)):
-            return why_none(self.timesteps)
-        if not self.within:
+        return self._why_unheard(WINDOW, self.within)
+
+    def _why_no_difference(self) -> str:
+        roles, window = self.guider.conds, self.difference.window
+        if self.compared.isdisjoint(whole_conds_of(roles, "positive")):
+            return self._why_unheard(window, self.compared)
+        if self.compared.isdisjoint(uuids_of(roles, "negative")):
+            when = describe_window(window)
+            return f"sampling had no guidance {when} (a CFG of 1, or no negative prompt)"
+        return "no step had both prompts for the whole picture"
+
+    def _why_unheard(self, window: tuple[float, float], uuids: set[UUID]) -> str:
+        """Why passes with these conditionings, all of the window, were of no use for the prompt."""
+        if not any(window[0] <= timestep <= window[1] for timestep in self.timesteps):
+            return why_none(self.timesteps, window)
+        if not uuids:
             return "the sampler's guider does not tell which pass is the prompt's"
-        if self.within.isdisjoint(_uuids(self.guider.conds.get("positive", ()))):
-            return f"the positive prompt had no say {window}"
+        if uuids.isdisjoint(uuids_of(self.guider.conds, "positive")):
+            return f"the positive prompt had no say {describe_window(window)}"
         return "the positive prompt was applied to regions only"
 
 
-def _kept(key: Any, rows: Tensor) -> Tensor:
-    """A block's rows on the CPU; attention, which is only compared, in half precision at most."""
-    is_wide = isinstance(key, Place) and rows.dtype == torch.float32
-    return rows.to("cpu", torch.float16 if is_wide else rows.dtype, copy=True)
+_Kind = TypeVar("_Kind")
 
 
-def _uuids(conds: Sequence[Mapping[str, Any]] | None) -> list[UUID]:
-    """The names of a role's conditionings; a role may be left empty."""
-    return [cond["uuid"] for cond in conds or () if cond.get("uuid") is not None]
+def _first_found(found: _Kind | Missing, earlier: _Kind | Missing) -> _Kind | Missing:
+    """What a run showed, or else what the one showed that it goes on from."""
+    return earlier if isinstance(found, Missing) and not isinstance(earlier, Missing) else found

@@ -41,6 +41,8 @@ What = Literal[
     "sheet",
     "training-free",
     "training-free-sheet",
+    "whole-prompt",
+    "edges",
     "all",
 ]
 
@@ -52,7 +54,8 @@ class Options:
     what: What = option(
         "all",
         "what is measured; calibration writes the head's thresholds, a sheet is a picture, "
-        "training-free compares ways without a trained head",
+        "training-free compares ways without a trained head, whole-prompt the maps of what prompts "
+        "are about, edges the filters that may snap masks to a picture",
     )
     world: str = option("small", "the world's name")
     split: str = option(
@@ -161,6 +164,10 @@ def _measure(options: Options, miniature: Miniature, segmenter: Segmenter) -> di
         report["calibration"] = _calibrate(options, segmenter)
     if options.what == "training-free":
         report[_compared(options)] = _compare(options, miniature, segmenter)
+    if options.what == "whole-prompt":
+        report |= _compare_prompt_maps(options, miniature, segmenter)
+    if options.what == "edges":
+        report |= _compare_edges(options, miniature, segmenter)
     if options.what in ("masks", "all"):
         report[f"masks of {options.split}"] = {
             "mask_threshold": segmenter.head.config.mask_threshold,
@@ -181,6 +188,49 @@ def _masks(options: Options, miniature: Miniature, segmenter: Segmenter) -> Mask
     asked = cases(options.world, split, options.count, miniature.image_side)
     shown = tqdm(asked, desc=f"masks of {options.split}", total=options.count, leave=False)
     return evaluate_masks(segmenter, shown, painter=miniature if is_painted else None)
+
+
+def _compare_prompt_maps(
+    options: Options, miniature: Miniature, segmenter: Segmenter
+) -> dict[str, Any]:
+    """On scenes that are painted anew, and on pictures painted from their captions."""
+    from ..evaluation.whole_prompt import KINDS, compare
+
+    report = {}
+    for kind in KINDS:
+        chosen_on, measured_on = (
+            tqdm(
+                cases(options.world, split, count, miniature.image_side),
+                desc=f"{kind}, {split}",
+                unit="scene",
+                total=count,
+                leave=False,
+            )
+            for split, count in (
+                ("validation", options.validation),
+                (options.split, options.count),
+            )
+        )
+        report[f"whole prompts, {kind} pictures of {options.split}"] = compare(
+            miniature, segmenter, kind, chosen_on, measured_on, options.steps
+        )
+    return report
+
+
+def _compare_edges(
+    options: Options, miniature: Miniature, segmenter: Segmenter
+) -> dict[str, dict[str, Any]]:
+    """Every filter that is installed; the others with the reason."""
+    from ..evaluation.edges import evaluate_edges, find_snaps
+
+    snaps = find_snaps()
+    asked = cases(options.world, options.split, options.count, miniature.image_side)
+    shown = tqdm(asked, desc="edges", unit="scene", total=options.count, leave=False)
+    found = evaluate_edges(segmenter, shown, snaps.ways)
+    report: dict[str, dict[str, Any]] = {
+        f"edges, {options.split}": {name: each.summary() for name, each in found.items()}
+    }
+    return report | ({"left out": dict(snaps.left_out)} if snaps.left_out else {})
 
 
 def _draw_sheet(options: Options, miniature: Miniature, segmenter: Segmenter) -> dict[str, Any]:
@@ -246,7 +296,10 @@ def _compare(
 
 def _as_table(measured: dict[str, dict[str, float]]) -> str:
     from ..evaluation.comparison import Figures, table
+    from ..evaluation.tables import as_table
 
+    if "cost" not in next(iter(measured.values())):
+        return as_table("way", measured)
     return table({name: Figures(**each) for name, each in measured.items()})
 
 

@@ -82,6 +82,32 @@ class TestFinding:
         assert (len(bank), bank.used_bytes) == (1, 0)
 
 
+class TestDifference:
+    def test_it_is_kept_beside_the_features(self, pack: Pack, module: Any) -> None:
+        bank, found, difference = module.Bank(), features(pack), torch.ones(8, 8)
+        bank.put(latents(0), found, difference)
+        assert bank.seen(latents(0)).difference is difference
+        assert bank.seen(latents(0)).features is bank.get(latents(0)) is found
+
+    def test_it_is_kept_where_there_are_no_features(self, module: Any) -> None:
+        bank, missing, difference = module.Bank(), module.Missing("none"), torch.ones(8, 8)
+        bank.put(latents(0), missing, difference)
+        assert bank.seen(latents(0)).difference is difference
+        assert bank.get(latents(0)) is missing
+
+    def test_of_an_unknown_picture_there_is_none(self, module: Any) -> None:
+        seen = module.Bank().seen(latents(0))
+        assert seen.features is seen.difference is module.NEVER_SEEN
+
+    def test_it_weighs_four_bytes_a_latent(self, pack: Pack, module: Any) -> None:
+        """16 KB for a picture of 512 x 512."""
+        bank = module.Bank()
+        bank.put(latents(0), features(pack), torch.ones(64, 64))
+        assert bank.used_bytes == KIB + 16 * KIB
+        bank.put(latents(0), module.Missing("cut short"))
+        assert bank.used_bytes == 0
+
+
 class TestBound:
     def test_bytes_are_counted_block_by_block_in_their_dtype(self, pack: Pack, module: Any) -> None:
         bank = module.Bank()
@@ -158,5 +184,6 @@ def test_many_threads_leave_it_in_order(
         thread.join()
     assert failures == []
     left = [found for found in map(bank.get, pictures) if found is not module.NEVER_SEEN]
-    assert (len(bank), bank.used_bytes) == (len(left), sum(map(bytes_of, left)))
+    weight = sum(bytes_of(module.Seen(found)) for found in left)
+    assert (len(bank), bank.used_bytes) == (len(left), weight)
     assert 5 * KIB < bank.used_bytes <= 8 * KIB

@@ -225,7 +225,7 @@ def calc_cond_batch(
         for run, output in zip(batch, outputs, strict=True):
             _crop(sums[run.role], run.area).add_(output)
             _crop(counts[run.role], run.area).add_(1)
-            waiting.remove(run)
+            waiting[:] = [each for each in waiting if each is not run]
     return [total / count for total, count in zip(sums, counts, strict=True)]
 
 

@@ -1,0 +1,82 @@
+"""The node that masks what a whole prompt was about, off the guidance of the run itself."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..ldznet_core import InputError, Segmentation
+from ..ldznet_core.overlay import heatmap
+from ..ldznet_core.training_free.whole_prompt import THRESHOLD, segment_prompt
+from .answer import Edges
+from .bank import BANK, Missing
+from .conversions import latents_of, to_batch
+from .edges import edge_inputs
+from .schema import CATEGORY, described, output
+
+
+class LDZNetPromptMask(io.ComfyNode):
+    """The mask of all that a sampler's prompt named."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Return the node's interface."""
+        return described(
+            node_id="LDZNetPromptMask",
+            display_name="LD-ZNet Prompt Mask",
+            category=CATEGORY,
+            description=(
+                "The mask of what the whole prompt was about, in a picture that was sampled after "
+                "LD-ZNet Capture. It needs no head, no phrase and no extra pass: it shows where "
+                "the prompt made the model see other noise than the negative prompt did. For a "
+                "mask of one thing, take LD-ZNet Segment."
+            ),
+            search_aliases=["subject mask", "saliency", "foreground", "diffedit"],
+            is_output_node=True,
+            inputs=[
+                io.Latent.Input(
+                    "samples", tooltip="Straight from a sampler whose model came through Capture."
+                ),
+                io.Float.Input(
+                    "threshold",
+                    default=THRESHOLD,
+                    min=0.01,
+                    max=0.99,
+                    step=0.01,
+                    tooltip=(
+                        "Share of three times the mean difference above which a pixel is in the "
+                        "mask: lower takes in more."
+                    ),
+                ),
+                *edge_inputs(),
+            ],
+            outputs=[
+                output(io.Mask, "mask", "What the prompt was about: one mask a picture."),
+                output(io.Image, "heatmap", "How much the prompt changed each pixel's noise."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, samples: io.Latent.Type, threshold: float, grow: int = 0, feather: int = 0
+    ) -> io.NodeOutput:
+        """Find what the run of each picture showed, and read the mask off it."""
+        found = [_segmentation_of(picture, threshold) for picture in latents_of(samples)]
+        edges = Edges(grow, feather)
+        lights = to_batch([heatmap(each) for each in found])
+        return io.NodeOutput(
+            to_batch([edges.of(each.masks)[0] for each in found]),
+            lights,
+            ui=ui.PreviewImage(lights, cls=cls).as_dict(),
+        )
+
+
+def _segmentation_of(picture: Tensor, threshold: float) -> Segmentation:
+    difference = BANK.seen(picture).difference
+    if isinstance(difference, Missing):
+        raise InputError(
+            "expected a latent sampled with guidance after LD-ZNet Capture, got one of which "
+            f"nothing was kept, because {difference.reason}: put LD-ZNet Capture before its "
+            "sampler, with a CFG above 1 and a denoise of 1"
+        )
+    return segment_prompt(difference, threshold)
