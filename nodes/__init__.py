@@ -7,7 +7,9 @@ from comfy_api.latest import io
 from .capture import LDZNetCapture
 from .folders import register
 from .load import LDZNetLoadHead, LDZNetLoadMiniature
+from .prompt_mask import LDZNetPromptMask
 from .segment import LDZNetSegment, LDZNetSegmentImage
+from .snap import LDZNetSnapMask
 
 __all__ = ["NODES", "register"]
 
@@ -17,5 +19,7 @@ NODES: list[type[io.ComfyNode]] = [
     LDZNetCapture,
     LDZNetSegment,
     LDZNetSegmentImage,
+    LDZNetPromptMask,
+    LDZNetSnapMask,
 ]
 """In the order of a workflow."""

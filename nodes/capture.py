@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from comfy_api.latest import io
 from torch import nn
 
+from ..ldznet_core.checkpoint import blocks_of_built_in
 from ..ldznet_core.taps import Taps, TapsOf, find_taps
-from ..ldznet_core.training_free import find_places
+from ..ldznet_core.training_free import TrainingFree, find_places
 from ..ldznet_core.training_free.layers import layers_of
 from .backbone import check_trained, family_of, has_taps
 from .bank import BANK
+from .managed_head import ManagedHead
 from .sampling import with_capture
 from .schema import CATEGORY, described, output
+from .sockets import HeadSocket
 
 
 class LDZNetCapture(io.ComfyNode):
@@ -41,6 +46,14 @@ class LDZNetCapture(io.ComfyNode):
                     optional=True,
                     tooltip="Listen for masks without a trained head (training-free), too.",
                 ),
+                HeadSocket.Input(
+                    "head",
+                    optional=True,
+                    tooltip=(
+                        "What to listen for, if it is a head of your own; built-in ones need not "
+                        "be connected."
+                    ),
+                ),
             ],
             outputs=[
                 output(io.Model, "model", "The same model, listened to: for the sampler."),
@@ -48,23 +61,31 @@ class LDZNetCapture(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: io.Model.Type, attention: bool = False) -> io.NodeOutput:
+    def execute(
+        cls,
+        model: io.Model.Type,
+        attention: bool = False,
+        head: ManagedHead | TrainingFree | None = None,
+    ) -> io.NodeOutput:
         """Clone the model and put the wrappers on."""
         family = family_of(model)
+        attention = attention or isinstance(head, TrainingFree)
         if not attention:
             check_trained(family)
-        return io.NodeOutput(
-            with_capture(model, BANK, _taps_with_attention(family) if attention else find_taps)
-        )
+        blocks = set(blocks_of_built_in(family))
+        if isinstance(head, ManagedHead):
+            blocks |= set(head.config.taps)
+        return io.NodeOutput(with_capture(model, BANK, _taps_of(family, sorted(blocks), attention)))
 
 
-def _taps_with_attention(family: str) -> TapsOf:
-    """Finds the places that masks without a head read, beside the taps that heads read."""
-    layers = layers_of(family)
+def _taps_of(family: str, blocks: Sequence[int], attention: bool) -> TapsOf:
+    """Finds the blocks that heads read, and the places that masks without a head read.
+
+    Samplers' passes are never ended early, so that the order of the two is free.
+    """
 
     def taps_of(unet: nn.Module) -> Taps:
-        places = find_places(unet, layers)
-        # samplers' passes are never ended early, so that the order of the two is free
-        return {**places, **find_taps(unet)} if has_taps(family) else places
+        places = find_places(unet, layers_of(family)) if attention else {}
+        return {**places, **find_taps(unet, blocks)} if has_taps(family) else places
 
     return taps_of

@@ -19,6 +19,7 @@ from ..pictures import size_of
 from ..preprocessing import official_size
 from ..procedure import Procedure
 from ..segmenter import Segmenter
+from ..snapping import snapped
 from .models import DType, load_segmenting_pair
 from .picture_list import Job
 from .processes import Processes
@@ -42,6 +43,7 @@ class Ask:
     device: str | None
     dtype: DType
     procedure: Procedure
+    snaps: bool
     resumes: bool
 
     def of(self, picture: Path) -> dict[str, Any]:
@@ -55,6 +57,7 @@ class Ask:
             "head": identity(Path(self.head)),
             "dtype": self.dtype,
             "procedure": asdict(self.procedure),
+            "snaps": self.snaps,
         }
         whole: dict[str, Any] = json.loads(json.dumps(asked))
         return whole
@@ -153,6 +156,8 @@ def _mask_size(size: tuple[int, int]) -> tuple[int, int]:
 
 def _mask(looked: _Looked, out: Path, segmenter: Segmenter, ask: Ask) -> PictureReport:
     masks = segmenter.segment_probed(looked.probed)
+    if ask.snaps:
+        masks = snapped(masks, looked.shown)
     report = PictureReport(
         image=str(looked.job.path),
         folder=looked.job.folder,

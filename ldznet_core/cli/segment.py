@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..phrases import check_phrases
 from ..picture_files import check_picture
 from ..procedure import Preprocess, Procedure
+from ..snapping import load_matting
 from .masking import Ask, Failure, mask_pictures
 from .masks_report import table
 from .models import DType
@@ -52,6 +53,10 @@ class Options:
     )
     template: str | None = option(
         None, "what a phrase is put into, with one {}; the head's own if not given"
+    )
+    snap: bool = option(
+        False,
+        "snap masks to the picture's edges, as far as a 16th of its side (pip install pymatting)",
     )
     seed: int = option(0, "of the probes' noise, and of all official randomness")
     official_randomness: bool = option(
@@ -114,6 +119,8 @@ def _checked(options: Options) -> tuple[Path, Ask]:
         raise InputError(
             f"expected a folder for the results, got the file {options.out}: name another"
         )
+    if options.snap:
+        load_matting()
     return options.out, Ask(
         phrases=check_phrases(options.phrase),
         negatives=check_phrases(options.negative, may_be_none=True),
@@ -129,6 +136,7 @@ def _checked(options: Options) -> tuple[Path, Ask]:
             seed=options.seed,
             has_official_randomness=options.official_randomness,
         ),
+        snaps=options.snap,
         resumes=options.resume,
     )
 

@@ -21,8 +21,10 @@ pytest.importorskip("diffusers", reason="the command line needs the extra `cli`"
 from ldznet_core.backends import Pair
 from ldznet_core.cli import main, masking
 from ldznet_core.cli.results import MARK
+from ldznet_core.world import draw_layout, render
 
 from ..backends.reduced import write_checkpoint, write_head
+from ..core.matting import install
 from ..core.tiny import picture
 
 
@@ -153,6 +155,53 @@ class TestStableDiffusion:
         assert last.startswith("ldznet: error: expected ")
         assert message in last
         assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+
+
+class TestSnapping:
+    @pytest.fixture
+    def scene(self, tmp_path: Path) -> Path:
+        """A red car in a meadow."""
+        file = tmp_path / "scene.png"
+        Image.fromarray(render(draw_layout("small", "iid", 3), 128).image).save(file)
+        return file
+
+    def test_masks_are_snapped_and_scores_stay(
+        self, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        solver = install(monkeypatch)
+        words = ["--phrase", "the red car", "--head", "training-free", "--json"]
+        plain, snapped = tmp_path / "plain", tmp_path / "snapped"
+        segment(scene, *words, "--out", plain)
+        assert solver.trimaps == []
+        segment(scene, *words, "--out", snapped, "--snap")
+        assert len(solver.trimaps) == 1
+        masks = [each / "mask-the-red-car.png" for each in (plain, snapped)]
+        assert masks[0].read_bytes() != masks[1].read_bytes()
+        found = [report_in(each)["pictures"][0]["phrases"][0] for each in (plain, snapped)]
+        assert found[0]["score"] == found[1]["score"]
+        assert found[0]["area"] != found[1]["area"]
+
+    def test_a_run_that_resumes_does_not_take_other_masks_for_snapped_ones(
+        self, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        solver = install(monkeypatch)
+        words = ["--phrase", "the red car", "--resume", "--out", tmp_path / "out"]
+        for further, snapped in ([], 0), (["--snap"], 1), (["--snap"], 1):
+            segment(scene, *words, *further)
+            assert len(solver.trimaps) == snapped
+
+    def test_without_its_package_nothing_is_looked_at(
+        self,
+        scene: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "pymatting", None)
+        out = tmp_path / "out"
+        segment(scene, "--phrase", "the red car", "--snap", "--out", out, status=2)
+        assert "-m pip install -U pymatting" in capsys.readouterr().err
+        assert not out.exists()
 
 
 class TestManyPictures:

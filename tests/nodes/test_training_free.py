@@ -23,6 +23,7 @@ PROBED = "features: attention from one extra pass (probe) at t = 100"
 NOT_TOLD = "LD-ZNet Capture was not told to listen for attention"
 
 TRANSFORMERS = {
+    1: "input_blocks.1.1",
     3: "input_blocks.4.1",
     4: "input_blocks.5.1",
     12: "output_blocks.7.1",
@@ -52,7 +53,7 @@ def library() -> Segmenter:
 @pytest.fixture
 def taps_of(pack: Pack) -> Any:
     """Finds the miniature's attention, and the taps of heads."""
-    return pack.module("nodes.capture")._taps_with_attention("miniature")
+    return pack.module("nodes.capture")._taps_of("miniature", [*range(6, 11)], attention=True)
 
 
 @pytest.fixture
@@ -161,8 +162,9 @@ class TestCapture:
         run(guider(pack.module("nodes.sampling").with_capture(plain, bank)), SCHEDULE)
         without = bank.used_bytes
         run(guider(pack.module("nodes.sampling").with_capture(plain, bank, taps_of)), SCHEDULE)
-        positions = {3: 16, 4: 16, 12: 16, 13: 16}  # of 8x8 latents, halved once
-        values = sum(64 * positions[block] for block in TRANSFORMERS)  # words
+        positions = {1: 64, 3: 16, 4: 16, 12: 16, 13: 16}  # of 8x8 latents
+        widths = {1: 32, 3: 64, 4: 64, 12: 64, 13: 64}
+        values = sum(widths[block] * positions[block] for block in TRANSFORMERS)  # words
         values += sum(2 * 64 * positions[block] for block in (12, 13))  # links
         assert bank.used_bytes == without + 2 * values
 
@@ -260,24 +262,40 @@ class TestSegment:
             answer = self.segmented(segment, samples, head=free)
             assert answer.report.splitlines()[-1] == f"{PROBED}, because {NOT_TOLD}"
 
+    def test_a_connected_head_without_weights_is_listened_for(
+        self, nodes: dict[str, Any], segment: Any, loaded: SimpleNamespace, free: Any
+    ) -> None:
+        heard = call(nodes["LDZNetCapture"], model=loaded.model, head=free).model
+        answer = self.segmented(segment, sampled(heard, loaded.clip, seed=3), head=free)
+        assert answer.report.splitlines()[-1] == HEARD
+
     def test_a_trained_head_reads_its_own_of_what_was_captured_with_attention(
         self, segment: Any, loaded: SimpleNamespace, listened: Any
     ) -> None:
         answer = self.segmented(segment, sampled(listened, loaded.clip, seed=2))
         assert answer.report.splitlines()[-1] == HEARD.replace("attention ", "")
 
-    def test_a_size_that_a_probe_would_pad_is_probed(
-        self, pack: Pack, segment: Any, loaded: SimpleNamespace, free: Any
+    def test_a_size_that_a_probe_would_pad_is_read_as_it_was_captured(
+        self, pack: Pack, segment: Any, loaded: SimpleNamespace, listened: Any, free: Any
     ) -> None:
-        """The stand-in's UNet cannot sample one; the real host's can."""
-        core = pack.module("ldznet_core")
-        place = pack.module("ldznet_core.training_free").Place(3, "words.query")
-        latents = torch.randn(1, 4, 12, 20, generator=torch.Generator().manual_seed(5))
-        kept = core.Features({place: torch.zeros(1, 60, 64)}, 410.0, "sampling")
+        """The stand-in's UNet cannot sample one; the real host's can. So a probe's is cut."""
+        backbone = pack.module("nodes.backbone").ComfyBackbone(loaded.model, loaded.clip)
+        layers = pack.module("ldznet_core.training_free").LAYERS["miniature"]
+        find_places = pack.module("ldznet_core.training_free").find_places
+        latents = sampled(listened, loaded.clip, seed=5)["samples"][:, :, :12].contiguous()
+        probed = backbone.probe(
+            backbone.scaled(latents), [""], t=100, taps_of=lambda unet: find_places(unet, layers)
+        )
+        blocks = {key: each[:, : each.shape[1] * 12 // 16] for key, each in probed.blocks.items()}
+        kept = pack.module("ldznet_core").Features(blocks, 410.0, "sampling")
         pack.module("nodes.bank").BANK.put(latents, kept)
-        answer = self.segmented(segment, {"samples": latents}, head=free)
-        assert "are no multiples of 64 is not read yet" in answer.report
-        assert answer.mask.shape == (1, 96, 160)
+        heard = self.segmented(segment, {"samples": latents}, head=free)
+        assert heard.report.splitlines()[-1] == HEARD
+        assert heard.mask.shape == (1, 96, 128)
+        seen = self.segmented(segment, {"samples": latents}, head=free, source="probe")
+        assert seen.report.splitlines()[-1] == PROBED
+        for ours, theirs in zip(heard.probabilities, seen.probabilities, strict=True):
+            assert float((ours - theirs).abs().mean()) < 0.05
 
     def test_every_picture_of_a_batch_has_its_own(
         self, segment: Any, loaded: SimpleNamespace, listened: Any, free: Any

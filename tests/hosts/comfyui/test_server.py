@@ -21,6 +21,8 @@ NODES = {
     "LDZNetCapture": ["MODEL"],
     "LDZNetSegment": ["MASK", "MASK", "IMAGE", "FLOAT", "MASK", "STRING"],
     "LDZNetSegmentImage": ["MASK", "MASK", "IMAGE", "FLOAT", "MASK", "STRING"],
+    "LDZNetPromptMask": ["MASK", "IMAGE"],
+    "LDZNetSnapMask": ["MASK"],
 }
 MILLISECONDS_TO_IMPORT = 300
 
@@ -42,11 +44,12 @@ class TestNodes:
         ours = {name for name in every_client.object_info() if name.startswith("LDZNet")}
         assert ours == NODES.keys()
 
-    def test_output_nodes_are_those_that_make_masks(self, every_client: Client) -> None:
+    def test_output_nodes_are_those_that_show_masks(self, every_client: Client) -> None:
         info = every_client.object_info()
         assert [name for name in NODES if info[name]["output_node"]] == [
             "LDZNetSegment",
             "LDZNetSegmentImage",
+            "LDZNetPromptMask",
         ]
 
     def test_lists_and_single_values_are_told_apart(self, every_client: Client) -> None:
