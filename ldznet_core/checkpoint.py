@@ -43,7 +43,9 @@ _LARGEST = {
 
 _LONGEST = 64
 
-BUILT_IN = {"miniature": Path(__file__).parent / "miniature" / "weights" / "head-ldznet"}
+_WEIGHTS = Path(__file__).parent / "miniature" / "weights"
+
+BUILT_IN = {"miniature": _WEIGHTS / "head-ldznet", "miniature-compact": _WEIGHTS / "head-compact"}
 """Heads that come with the package, by the name under which they are loaded."""
 
 

@@ -17,7 +17,7 @@ from ..evaluation.calibration import calibrate
 from ..evaluation.cases import cases
 from ..evaluation.datasets import Format, Partition
 from ..evaluation.masks import MaskFigures, evaluate_masks
-from ..head import LDZNetHead
+from ..head import AnyHead
 from ..miniature import Miniature
 from ..miniature.sampling import GUIDANCE
 from ..segmenter import Segmenter
@@ -306,7 +306,7 @@ def _as_table(measured: dict[str, dict[str, float]]) -> str:
 def _calibrate(options: Options, segmenter: Segmenter) -> dict[str, float]:
     """Choose the thresholds on the validation split and save the head with them."""
     head = segmenter.head
-    if not isinstance(head, LDZNetHead):
+    if not isinstance(head, AnyHead):
         raise InputError(
             "expected a head whose thresholds are stored, got none: calibrate a trained one"
         )

@@ -62,4 +62,5 @@ def paint_anew(miniature: Miniature, case: Case, latents: Tensor, seed: int) -> 
 
 
 def _all_taps(unet: nn.Module) -> Taps:
-    return {**find_places(unet, LAYERS["miniature"]), **find_taps(unet)}
+    every_block = range(1, 17)  # heads read some of them, each its own
+    return {**find_places(unet, LAYERS["miniature"]), **find_taps(unet, every_block)}

@@ -156,6 +156,7 @@ class HeadStage:
             widths=_COMPACT_WIDTHS,
             taps=tuple(taps),
             image_side=scenes.side,
+            probes_once=True,
         )
         self._head: AnyHead
         if kind == "compact":
@@ -163,7 +164,7 @@ class HeadStage:
             self._head = self._head.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on a CPU
         else:
             unet = replace(miniature.unet.config, out_channels=1)
-            config = replace(config, kind=kind, widths=(), unet=unet)
+            config = replace(config, kind=kind, widths=(), unet=unet, probes_once=False)
             self._head = LDZNetHead.from_unet(miniature.unet.state_dict(), config)
         self.objective: nn.Module = _Objective(self._head, miniature)
 

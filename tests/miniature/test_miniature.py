@@ -187,17 +187,22 @@ class TestInpainting:
         assert blend(old, new, torch.ones(32, 32)).tobytes() == new.tobytes()
 
 
+@pytest.mark.parametrize("head", ["miniature", "miniature-compact"])
 class TestMasks:
-    def test_two_masks_of_one_picture_are_equal_bit_for_bit(self, miniature: Miniature) -> None:
-        segmenter = Segmenter(miniature, load_head("miniature"))
+    def test_two_masks_of_one_picture_are_equal_bit_for_bit(
+        self, miniature: Miniature, head: str
+    ) -> None:
+        segmenter = Segmenter(miniature, load_head(head))
         image = miniature.generate(PROMPT, seed=1, steps=4).image
         one, other = (segmenter.segment_image(image, ["apple", "sea"]) for _ in range(2))
         assert torch.equal(one.logits, other.logits)
         assert one.scores == other.scores
 
     @pytest.mark.parametrize("count", [1, 3, 20])
-    def test_many_phrases_at_once_equal_one_by_one(self, miniature: Miniature, count: int) -> None:
-        segmenter = Segmenter(miniature, load_head("miniature"))
+    def test_many_phrases_at_once_equal_one_by_one(
+        self, miniature: Miniature, head: str, count: int
+    ) -> None:
+        segmenter = Segmenter(miniature, load_head(head))
         image = miniature.generate(PROMPT, seed=1, steps=4).image
         phrases = ["apple", "owl", "sea", "sand", "sky", "car", "the animal"] * 3
         together = segmenter.segment_image(image, phrases[:count])
@@ -206,13 +211,13 @@ class TestMasks:
             assert (together.probabilities[index] - alone.probabilities[0]).abs().max() < 1e-5
 
     def test_a_real_scene_gives_up_its_thing_and_denies_what_is_not_there(
-        self, miniature: Miniature
+        self, miniature: Miniature, head: str
     ) -> None:
         """Not a figure but a floor: `ldznet evaluate` measures, this notices broken weights."""
         from ldznet_core.evaluation.cases import cases
         from ldznet_core.evaluation.masks import evaluate_masks
 
-        segmenter = Segmenter(miniature, load_head("miniature"))
+        segmenter = Segmenter(miniature, load_head(head))
         figures = evaluate_masks(segmenter, cases("small", "iid", 12, miniature.image_side))
         summary = figures.summary()
         assert summary["things_miou"] > 0.5

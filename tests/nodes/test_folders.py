@@ -15,7 +15,7 @@ from ldznet_core.head import LDZNetHead
 from ..core.tiny import tiny_head
 from .loading import Pack
 
-BUILT_IN = ["miniature", "training-free"]
+BUILT_IN = ["miniature", "miniature-compact", "training-free"]
 """What is offered without any file."""
 
 SHARDS = [f"large-{number}of3.safetensors" for number in (1, 2, 3)]
