@@ -22,11 +22,11 @@ SCHEDULE = (800, 410, 100)
 
 @pytest.fixture
 def head(pack: Pack, tmp_path: Path) -> Any:
-    """A compact one for the miniature, with random weights, which reads blocks 6 and 12."""
+    """A compact one for the miniature, with random weights, which reads blocks 6 and 15."""
     torch.manual_seed(0)
     unet = load_miniature().unet.config
     config = HeadConfig(
-        family="miniature", unet=unet, kind="compact", widths=(32, 32, 32), taps=(6, 12)
+        family="miniature", unet=unet, kind="compact", widths=(32, 32, 32), taps=(6, 15)
     )
     files = save_head(CompactHead(config), tmp_path / "mine")
     return pack.module("nodes.managed_head").ManagedHead(files[0])
@@ -60,7 +60,7 @@ def test_what_was_not_listened_for_is_named(
     nodes: dict[str, Any], loaded: SimpleNamespace, head: Any, input_error: type[Exception]
 ) -> None:
     heard = call(nodes["LDZNetCapture"], model=loaded.model).model
-    with pytest.raises(input_error, match="block 12"):
+    with pytest.raises(input_error, match="block 15"):
         call(
             nodes["LDZNetSegment"],
             head=head,

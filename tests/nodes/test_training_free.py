@@ -94,9 +94,9 @@ def attention_by_hand(unet: nn.Module, x: Tensor, text: str) -> dict[tuple[int, 
 
 
 class TestTheLoader:
-    def test_it_is_offered_beside_the_built_in_head(self, nodes: dict[str, Any]) -> None:
+    def test_it_is_offered_beside_the_built_in_heads(self, nodes: dict[str, Any]) -> None:
         options = nodes["LDZNetLoadHead"].GET_SCHEMA().inputs[0].options
-        assert options[:2] == ["miniature", "training-free"]
+        assert options[:3] == ["miniature", "miniature-compact", "training-free"]
 
     def test_it_is_loaded_once_and_for_all(self, nodes: dict[str, Any]) -> None:
         fingerprint = nodes["LDZNetLoadHead"].fingerprint_inputs

@@ -373,7 +373,8 @@ class TestInfo:
         reply = client.get(INFO).json()
         assert (reply["host"], reply["version"]) == ("A1111", version())
         assert (reply["model"], reply["family"]) == ("miniature-webui", "miniature")
-        assert reply["heads"] == ["miniature", "training-free", "mine.safetensors"]
+        own, built_in = "mine.safetensors", ["miniature", "miniature-compact"]
+        assert reply["heads"] == [*built_in, "training-free", own]
 
     def test_its_settings_are_those_that_a_request_may_say(
         self, client: TestClient, post: Post
