@@ -106,7 +106,9 @@ def test_built_in_heads_go_by_their_names(
 
 class TestRefusals:
     def test_an_unknown_name_is_answered_with_the_known_ones(self) -> None:
-        with pytest.raises(CheckpointError, match="heads miniature, got 'minature'"):
+        with pytest.raises(
+            CheckpointError, match="heads miniature, miniature-compact, got 'minature'"
+        ):
             load_head("minature")
 
     @pytest.mark.parametrize("source", ["", ".", "nowhere/head.safetensors"])

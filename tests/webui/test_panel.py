@@ -75,6 +75,7 @@ def test_heads_are_listed_anew_on_request(
     assert made["ldznet_txt2img_head"].choices == [
         "auto",
         "miniature",
+        "miniature-compact",
         "training-free",
         "mine.safetensors",
     ]
