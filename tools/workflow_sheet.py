@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ GAP, MARGIN, BETWEEN_GROUPS = 24, 14, 24
 """Between nodes, from a group's edge to its nodes, and from one group's edge to the next one's."""
 
 _WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
-_LIST_SHAPE = 6  # how the front end draws the socket of a list
+_LIST_SHAPE, _OPTIONAL_SHAPE = 6, 7  # how the front end draws sockets of lists, and loose ones
 _NOTE_COLOURS = {"color": "#432", "bgcolor": "#653"}
 
 ObjectInfo = Mapping[str, Mapping[str, Any]]
@@ -165,7 +165,7 @@ class Column:
             kind,
             height,
             title,
-            inputs=_input_slots(specs),
+            inputs=_input_slots(specs, info["input"].get("optional", {})),
             outputs=_output_slots(info),
             properties=properties,
             widgets_values=_widget_values(specs, values),
@@ -210,10 +210,14 @@ def _is_widget(spec: Sequence[Any]) -> bool:
     return _type(spec) in _WIDGET_TYPES and not _options(spec).get("forceInput")
 
 
-def _input_slots(specs: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+def _input_slots(
+    specs: Mapping[str, Sequence[Any]], optional: Collection[str]
+) -> list[dict[str, Any]]:
     """Sockets first, then those of the widgets, as the front end orders them."""
     sockets = [
-        {"name": name, "type": _type(spec), "link": None}
+        {"name": name, "type": _type(spec)}
+        | ({"shape": _OPTIONAL_SHAPE} if name in optional else {})
+        | {"link": None}
         for name, spec in specs.items()
         if not _is_widget(spec)
     ]
