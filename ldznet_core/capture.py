@@ -34,9 +34,9 @@ class Features:
     source: Source
 
 
-def is_in_window(timestep: float) -> bool:
-    """Whether features of this timestep are worth having."""
-    return WINDOW[0] <= timestep <= WINDOW[1]
+def is_in_window(timestep: float, window: tuple[float, float] = WINDOW) -> bool:
+    """Whether what is captured at this timestep is worth having; both ends count."""
+    return window[0] <= timestep <= window[1]
 
 
 def distance_from_best(features: Features | None) -> float:

@@ -272,7 +272,7 @@ class _Run:
 
     def _why_unheard(self, window: tuple[float, float], uuids: set[UUID]) -> str:
         """Why passes with these conditionings, all of the window, were of no use for the prompt."""
-        if not any(window[0] <= timestep <= window[1] for timestep in self.timesteps):
+        if not any(is_in_window(timestep, window) for timestep in self.timesteps):
             return why_none(self.timesteps, window)
         if not uuids:
             return "the sampler's guider does not tell which pass is the prompt's"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from tqdm import tqdm
 from ..checkpoint import BUILT_IN, load_head, save_head
 from ..errors import InputError
 from ..evaluation.calibration import calibrate
-from ..evaluation.cases import cases
+from ..evaluation.cases import Case, cases
 from ..evaluation.datasets import Format, Partition
 from ..evaluation.masks import MaskFigures, evaluate_masks
 from ..head import AnyHead
@@ -185,9 +186,16 @@ def _masks(options: Options, miniature: Miniature, segmenter: Segmenter) -> Mask
     """Those of the split, and of "gen" those captured while it was painted anew."""
     is_painted = options.split == _PAINTED
     split = _OF_PAINTED if is_painted else options.split
-    asked = cases(options.world, split, options.count, miniature.image_side)
-    shown = tqdm(asked, desc=f"masks of {options.split}", total=options.count, leave=False)
+    shown = _shown(options, miniature, split, options.count, f"masks of {options.split}")
     return evaluate_masks(segmenter, shown, painter=miniature if is_painted else None)
+
+
+def _shown(
+    options: Options, miniature: Miniature, split: str, count: int, name: str
+) -> Iterable[Case]:
+    """The first cases of a split, with a progress bar of this name."""
+    asked = cases(options.world, split, count, miniature.image_side)
+    return tqdm(asked, desc=name, unit="scene", total=count, leave=False)  # type: ignore[no-any-return]
 
 
 def _compare_prompt_maps(
@@ -199,13 +207,7 @@ def _compare_prompt_maps(
     report = {}
     for kind in KINDS:
         chosen_on, measured_on = (
-            tqdm(
-                cases(options.world, split, count, miniature.image_side),
-                desc=f"{kind}, {split}",
-                unit="scene",
-                total=count,
-                leave=False,
-            )
+            _shown(options, miniature, split, count, f"{kind}, {split}")
             for split, count in (
                 ("validation", options.validation),
                 (options.split, options.count),
@@ -224,8 +226,7 @@ def _compare_edges(
     from ..evaluation.edges import evaluate_edges, find_snaps
 
     snaps = find_snaps()
-    asked = cases(options.world, options.split, options.count, miniature.image_side)
-    shown = tqdm(asked, desc="edges", unit="scene", total=options.count, leave=False)
+    shown = _shown(options, miniature, options.split, options.count, "edges")
     found = evaluate_edges(segmenter, shown, snaps.ways)
     report: dict[str, dict[str, Any]] = {
         f"edges, {options.split}": {name: each.summary() for name, each in found.items()}
@@ -249,8 +250,7 @@ def _draw_training_free(options: Options, miniature: Miniature) -> dict[str, Any
     from ..evaluation.training_free_sheet import draw_sheet
 
     out = options.out or Path("training-free.png")
-    asked = cases(options.world, options.split, options.count, miniature.image_side)
-    shown = tqdm(asked, desc="sheet", unit="scene", total=options.count, leave=False)
+    shown = _shown(options, miniature, options.split, options.count, "sheet")
     segmenter = Segmenter(miniature, load_head(TRAINING_FREE))
     out.parent.mkdir(parents=True, exist_ok=True)
     draw_sheet(miniature, segmenter, shown).save(out)
@@ -278,8 +278,7 @@ def _compare(
     measured = _OF_PAINTED if are_painted else options.split
     tallies = {}
     for split, count in (("validation", options.validation), (measured, options.count)):
-        asked = cases(options.world, split, count, miniature.image_side)
-        shown = tqdm(asked, desc=split, unit="scene", total=count, leave=False)
+        shown = _shown(options, miniature, split, count, split)
         tallies[split] = tally(ways, miniature, shown, are_painted=are_painted)
     example = next(cases(options.world, measured, 1, miniature.image_side))
     return {

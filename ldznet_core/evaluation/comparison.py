@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -17,7 +17,9 @@ from torch import Tensor
 from ..miniature import Miniature
 from .cases import Case
 from .masks import LEAST_SIDE
+from .ranking import average_precision
 from .sight import Sight
+from .tables import markdown, short
 from .training_free import Answer, Way
 
 REJECTED = 0.8
@@ -28,6 +30,12 @@ THRESHOLDS = tuple(round(0.05 * number, 2) for number in range(1, 20))
 
 _LEVELS = 16384  # so many that probabilities near 0 and 1 keep their order
 _PAIRS = 3
+_HEADINGS = (
+    "way",
+    *("things: AP", "mIoU", "gated"),
+    *("stuff: AP", "mIoU", "gated"),
+    *("things found", "absent rejected", "mask at", "passes"),
+)
 
 Kind: TypeAlias = Literal["thing", "small thing", "stuff"]
 
@@ -157,11 +165,7 @@ def cost_of(way: Way, miniature: Miniature, case: Case, *, is_painted: bool = Fa
 
 def table(measured: Mapping[str, Figures]) -> str:
     """The figures as Markdown, a line for each way."""
-    lines = [
-        "| way | things: AP | mIoU | gated | stuff: AP | mIoU | gated | things found "
-        "| absent rejected | mask at | passes |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    lines = []
     for name, each in measured.items():
         shown = [
             each.things_precision,
@@ -174,14 +178,8 @@ def table(measured: Mapping[str, Figures]) -> str:
             each.absent_rejected,
             each.mask_threshold,
         ]
-        cells = " | ".join(_short(value) for value in shown)
-        lines.append(f"| {name} | {cells} | {each.cost:.1f} |")
-    return "\n".join(lines)
-
-
-def as_report(measured: Mapping[str, Figures]) -> dict[str, dict[str, Any]]:
-    """The figures by way and name."""
-    return {name: asdict(each) for name, each in measured.items()}
+        lines.append([name, *map(short, shown), f"{each.cost:.1f}"])
+    return markdown(_HEADINGS, lines)
 
 
 def shares(answer: Answer, size: tuple[int, int]) -> Tensor:
@@ -207,11 +205,9 @@ def precision_and_ious(
     levels = (share * (_LEVELS - 1)).round().astype(np.int64)
     taken = np.bincount(levels.ravel(), minlength=_LEVELS)[::-1].cumsum()  # the highest first
     right = np.bincount(levels[truth], minlength=_LEVELS)[::-1].cumsum()
-    precision = right / np.maximum(taken, 1)
-    average = float((precision * np.diff(right, prepend=0)).sum() / right[-1])
     above = [_LEVELS - 2 - int(threshold * (_LEVELS - 1)) for threshold in THRESHOLDS]
     ious = right[above] / np.maximum(taken[above] + right[-1] - right[above], 1)
-    return average, tuple(ious.tolist())
+    return average_precision(taken, right), tuple(ious.tolist())
 
 
 def _judge(answer: Answer, case: Case, into: Tally) -> None:
@@ -237,7 +233,3 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def _mean(values: list[float] | list[bool]) -> float:
     return float(np.mean(values)) if values else float("nan")
-
-
-def _short(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.2f}"

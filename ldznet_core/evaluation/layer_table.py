@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 from .layer_probe import Cell
 from .layer_readers import ALL_BLOCKS, Source
+from .tables import markdown
 
 Measure: TypeAlias = Literal["precision", "miou"]
 
@@ -84,17 +85,14 @@ def table(cells: Sequence[Cell], measure: Measure) -> str:
     """Blocks by timesteps as Markdown, the five best blocks bold at their best timestep."""
     timesteps = timesteps_of(cells)
     bold = {(cell.block, cell.timestep) for cell in best_cells(cells, measure)}
-    lines = [
-        f"| block, t = | {' | '.join(map(str, timesteps))} |",
-        "|---" * (1 + len(timesteps)) + "|",
-    ]
+    lines = []
     for line in (*block_lines(cells, measure), *control_lines(cells, measure)):
         shown = [
             f"**{value:.3f}**" if (line.block, timestep) in bold else f"{value:.3f}"
             for timestep, value in zip(timesteps, line.values, strict=True)
         ]
-        lines.append(f"| {line.name} | {' | '.join(shown)} |")
-    return "\n".join(lines)
+        lines.append([line.name, *shown])
+    return markdown(["block, t =", *map(str, timesteps)], lines)
 
 
 def _of(cells: Sequence[Cell], source: Source, block: int | None = None) -> list[Cell]:

@@ -36,7 +36,15 @@ class Painted(NamedTuple):
 
 
 @torch.inference_mode()
-def paint_anew(miniature: Miniature, case: Case, latents: Tensor, seed: int) -> Painted:
+def paint_anew(
+    miniature: Miniature,
+    case: Case,
+    latents: Tensor,
+    seed: int,
+    *,
+    begins_at: float = _BEGIN,
+    steps: int = _STEPS,
+) -> Painted:
     """Paint a scene by its caption.
 
     Args:
@@ -44,19 +52,21 @@ def paint_anew(miniature: Miniature, case: Case, latents: Tensor, seed: int) -> 
         case: The scene.
         latents: ``(1, 4, h, w)``, its own.
         seed: Of all the noise.
+        begins_at: The timestep up to which noise covers the scene; sampling makes a step there.
+        steps: Of a whole sampling, of which those from there on are made.
     """
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(latents.shape, generator=generator).to(latents)
     prompt = miniature.encode_text([caption(case.scene.layout, plain=True)])
     painted, captured = sample(
         miniature.unet,
-        miniature.schedule.add_noise(latents, noise, _BEGIN),
+        miniature.schedule.add_noise(latents, noise, begins_at),
         Guidance(prompt, miniature.encode_text([""]), GUIDANCE),
-        _STEPS,
+        steps,
         generator,
         captures=True,
         taps_of=_all_taps,
-        begins_at=_BEGIN,
+        begins_at=begins_at,
     )
     return Painted(painted, min(captured, key=distance_from_best))
 

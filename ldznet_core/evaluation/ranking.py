@@ -38,10 +38,18 @@ class PixelRanking:
         In the usual words: the sum of precisions at each threshold, weighted by the recall gained.
         """
         right = self._right[::-1].cumsum()
-        if not right[-1]:
-            return None
-        precision = right / np.maximum(self._taken[::-1].cumsum(), 1)
-        return float((precision * self._right[::-1]).sum() / right[-1])
+        return average_precision(self._taken[::-1].cumsum(), right) if right[-1] else None
+
+
+def average_precision(taken: NDArray[np.int64], right: NDArray[np.int64]) -> float:
+    """The mean over the truth's pixels of the precision down to each.
+
+    Args:
+        taken: Pixels down to each place of a ranking, from the highest on.
+        right: Those of them that the truth has; at the end at least one.
+    """
+    precision = right / np.maximum(taken, 1)
+    return float((precision * np.diff(right, prepend=0)).sum() / right[-1])
 
 
 def _places(probabilities: NDArray[np.float32]) -> NDArray[np.int32]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 
 def as_table(first: str, measured: Mapping[str, Mapping[str, float]], digits: int = 2) -> str:
@@ -20,13 +20,25 @@ def as_table(first: str, measured: Mapping[str, Mapping[str, float]], digits: in
         measured: Figures by heading, by name; every name has the same.
         digits: Behind the point.
     """
-    headings = [first, *next(iter(measured.values()), {})]
-    lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
-    for name, figures in measured.items():
-        cells = [name, *(_short(value, digits) for value in figures.values())]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    lines = [
+        [name, *(short(value, digits) for value in figures.values())]
+        for name, figures in measured.items()
+    ]
+    return markdown([first, *next(iter(measured.values()), {})], lines)
 
 
-def _short(value: float, digits: int) -> str:
+def markdown(headings: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Cells as a table, a line for each.
+
+    >>> print(markdown(["a", "b"], [["1", "2"]]))
+    | a | b |
+    |---|---|
+    | 1 | 2 |
+    """
+    shown = [f"| {' | '.join(cells)} |" for cells in (headings, *lines)]
+    return "\n".join([shown[0], "|---" * len(headings) + "|", *shown[1:]])
+
+
+def short(value: float, digits: int = 2) -> str:
+    """A figure with so many digits behind its point; NaN is a dash."""
     return "-" if math.isnan(value) else f"{value:.{digits}f}"

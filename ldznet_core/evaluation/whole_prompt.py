@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..miniature import Miniature
-from ..miniature.sampling import GUIDANCE, Guidance, make_scheduler, sample
+from ..miniature.sampling import make_scheduler
 from ..segmenter import Segmenter
 from ..training_free.noise import clipped
 from ..training_free.whole_prompt import THRESHOLD, WINDOW, PromptDifference, segment_prompt
@@ -23,6 +23,7 @@ from .cases import Case
 from .comparison import THRESHOLDS, precision_and_ious, shares
 from .controls import centre_map, distance_map, random_maps
 from .metrics import overlap
+from .painted import paint_anew
 from .training_free import Answer
 
 Kind: TypeAlias = Literal["restored", "generated"]
@@ -99,9 +100,7 @@ def compare(
     return found
 
 
-def restored(
-    miniature: Miniature, case: Case, seed: int, steps: int = 20, guidance: float = GUIDANCE
-) -> Painting:
+def restored(miniature: Miniature, case: Case, seed: int, steps: int = 20) -> Painting:
     """A scene whose things are known, covered by noise and sampled anew for its caption.
 
     Args:
@@ -109,23 +108,13 @@ def restored(
         case: The scene.
         seed: Of the noise.
         steps: Of a whole sampling, of which those from t = 750 on are made.
-        guidance: How strictly the caption is followed.
     """
     prompt = caption(case.scene.layout, plain=True)
     heard = [PromptDifference(window) for window in WINDOWS]
-    generator = torch.Generator().manual_seed(seed)
     start = max(t for t in make_scheduler(steps).timesteps.tolist() if t <= _START)
-    with torch.inference_mode(), _listening(miniature.unet, heard):
-        latents = miniature.encode_image(Image.fromarray(case.scene.image))
-        noise = torch.randn(latents.shape, generator=generator)
-        painted, _ = sample(
-            miniature.unet,
-            miniature.schedule.add_noise(latents, noise, start),
-            Guidance(miniature.encode_text([prompt]), miniature.encode_text([""]), guidance),
-            steps,
-            generator,
-            begins_at=start,
-        )
+    latents = miniature.encode_image(Image.fromarray(case.scene.image))
+    with _listening(miniature.unet, heard):
+        painted = paint_anew(miniature, case, latents, seed, begins_at=start, steps=steps).latents
     return Painting(prompt, miniature.decode_image(painted), painted, _maps(heard), _things(case))
 
 

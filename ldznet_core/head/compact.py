@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from ..capture import Features
 from ..errors import InputError
-from ..frames import STRIDE, pad_to, pad_to_multiple, padded_side
+from ..frames import STRIDE, pad_to, pad_to_multiple
 from ..taps import Taps, find_taps
 from ..unet import CrossAttention, FeedForward
 from .config import HeadConfig, block_sizes
+from .inputs import check_context, check_feature, check_latents
 
 LEVELS = 3
 """Grids that it works on: that of the latents, and two of half the sides each."""
@@ -51,11 +52,12 @@ class CompactHead(nn.Module):
         self.down = nn.ModuleList(
             nn.Conv2d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in pairwise(widths)
         )
+        sizes = block_sizes(config.unet)
+        self._downscales = {block: sizes[block].downscale for block in config.taps}
         self.readers = nn.ModuleDict(
             {
-                str(block): FeatureReader(size.channels, widths[_level_of(size.downscale)])
-                for block, size in block_sizes(config.unet).items()
-                if block in config.taps
+                str(block): FeatureReader(sizes[block].channels, widths[_level_of(downscale)])
+                for block, downscale in self._downscales.items()
             }
         )
         self.residuals = nn.ModuleList(Residual(width) for width in widths)
@@ -160,58 +162,30 @@ class CompactHead(nn.Module):
     ) -> Tensor | float:
         """The sum of what the features of a level say, on its grid."""
         total: Tensor | float = 0.0
-        for block in self.config.taps:
-            downscale = block_sizes(self.config.unet)[block].downscale
+        for block, downscale in self._downscales.items():
             if _level_of(downscale) != level:
                 continue
-            feature = self._framed(block, features.get(block), size).to(self._weight)
-            read = self.readers[str(block)](feature)
+            if block not in features:
+                raise InputError(
+                    f"expected features of blocks {list(self.config.taps)}, got none of block "
+                    f"{block}: capture it too"
+                )
+            check_feature(self.config, block, features[block], size)
+            read = self.readers[str(block)](features[block].to(self._weight))
             if downscale > 2**level:
                 read = F.interpolate(read, scale_factor=downscale / 2**level, mode="bilinear")
             height, width = x.shape[-2:]  # a probe's frame may be larger, a sampler's smaller
             total = total + pad_to(read[..., :height, :width], height, width)
         return total
 
-    def _framed(self, block: int, feature: Tensor | None, size: tuple[int, int]) -> Tensor:
-        """A block's features, if they are of such latents; a probe's have grown with padding."""
-        if feature is None:
-            raise InputError(
-                f"expected features of blocks {list(self.config.taps)}, got none of block {block}: "
-                "capture it too"
-            )
-        sizes = block_sizes(self.config.unet)[block]
-        stride = self.config.unet.stride
-        smallest = [math.ceil(side / sizes.downscale) for side in size]
-        largest = [padded_side(side, stride) // sizes.downscale for side in size]
-        fits = feature.ndim == 4 and feature.shape[1] == sizes.channels
-        if not fits or not all(
-            least <= side <= most
-            for least, side, most in zip(smallest, feature.shape[2:], largest, strict=True)
-        ):
-            raise InputError(
-                f"expected features of block {block} as (S, {sizes.channels}, {largest[0]}, "
-                f"{largest[1]}), got {tuple(feature.shape)}: capture them on these very latents "
-                f"with the UNet of {self.config.family!r}"
-            )
-        return feature
-
     def _check(self, latents: Tensor, context: Tensor, features: Mapping[int, Tensor]) -> None:
-        unet = self.config.unet
-        if context.ndim != 3 or context.shape[2] != unet.context_dim or not len(context):
-            raise InputError(
-                f"expected text features (P, T, {unet.context_dim}), got {tuple(context.shape)}: "
-                f"encode the phrases with the text encoder of {self.config.family!r}"
-            )
-        is_map = latents.ndim == 4 and latents.shape[1] == unet.in_channels
-        if not is_map or 0 in latents.shape or len(context) % len(latents):
-            raise InputError(
-                f"expected latents (1 or {len(context)}, {unet.in_channels}, h, w), got "
-                f"{tuple(latents.shape)}: take them from the VAE of {self.config.family!r}"
-            )
+        check_context(self.config, context)
+        phrases = len(context)
+        check_latents(self.config, latents, phrases, shares_rows=True)
         rows = {len(each) for each in (latents, *features.values())} - {1}
-        if len(rows) > 1 or any(len(context) % each for each in rows):
+        if len(rows) > 1 or any(phrases % each for each in rows):
             raise InputError(
-                f"expected features and latents of 1 or {len(context)} rows, got {sorted(rows)}: "
+                f"expected features and latents of 1 or {phrases} rows, got {sorted(rows)}: "
                 "give one row for the picture, or one for each phrase"
             )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -14,7 +13,8 @@ from ..errors import CheckpointError, InputError
 from ..frames import STRIDE, pad_to, pad_to_multiple
 from ..taps import Taps, find_taps
 from ..unet import SpatialTransformer, UNet, UNetConfig
-from .config import HeadConfig, block_sizes
+from .config import HeadConfig
+from .inputs import check_context, check_feature, check_latents
 from .layers import AttentionPool, FeatureTransformer, mask_decoder
 
 FRESH_PARTS = ("attentionpool2D.", "attn3.", "norm_sd.", "final.")
@@ -102,7 +102,8 @@ class LDZNetHead(nn.Module):
         Raises:
             InputError: A shape does not fit the head, or a tap's features are missing.
         """
-        self._check(latents, context)
+        check_context(self.config, context)
+        check_latents(self.config, latents, len(context))
         weight = self._weight
         height, width = latents.shape[-2:]
         padded = pad_to_multiple(latents.to(weight), self.config.unet.stride)
@@ -128,20 +129,6 @@ class LDZNetHead(nn.Module):
             return FeatureTransformer(block, channels, pool, unet)
         return SpatialTransformer(channels, unet.context_dim, unet.num_heads)
 
-    def _check(self, latents: Tensor, context: Tensor) -> None:
-        unet = self.config.unet
-        if context.ndim != 3 or context.shape[2] != unet.context_dim or not len(context):
-            raise InputError(
-                f"expected text features (P, T, {unet.context_dim}), got {tuple(context.shape)}: "
-                f"encode the phrases with the text encoder of {self.config.family!r}"
-            )
-        is_map = latents.ndim == 4 and latents.shape[1] == unet.in_channels
-        if not is_map or len(latents) not in (1, len(context)) or 0 in latents.shape:
-            raise InputError(
-                f"expected latents (1 or {len(context)}, {unet.in_channels}, h, w), got "
-                f"{tuple(latents.shape)}: take them from the VAE of {self.config.family!r}"
-            )
-
     def _tapped(
         self,
         features: Features | Mapping[int, Tensor] | None,
@@ -164,20 +151,5 @@ class LDZNetHead(nn.Module):
     def _framed(
         self, block: int, feature: Tensor, phrases: int, latent_size: tuple[int, int]
     ) -> Tensor:
-        size = block_sizes(self.config.unet)[block]
-        stride = self.config.unet.stride
-        smallest = [math.ceil(side / size.downscale) for side in latent_size]
-        largest = [math.ceil(side / stride) * stride // size.downscale for side in latent_size]
-        sides = list(feature.shape[2:])
-        fits = feature.ndim == 4 and feature.shape[1] == size.channels
-        fits = fits and len(feature) in (1, phrases)
-        if not fits or not all(
-            least <= side <= most
-            for least, side, most in zip(smallest, sides, largest, strict=True)
-        ):
-            raise InputError(
-                f"expected features of block {block} as (1 or {phrases}, {size.channels}, "
-                f"{largest[0]}, {largest[1]}), got {tuple(feature.shape)}: "
-                f"capture them on these very latents with the UNet of {self.config.family!r}"
-            )
-        return pad_to(feature.to(self._weight), largest[0], largest[1])
+        frame = check_feature(self.config, block, feature, latent_size, rows=(1, phrases))
+        return pad_to(feature.to(self._weight), *frame)

@@ -9,7 +9,7 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
-from ..capture import WINDOW, Features, capturing
+from ..capture import Features, capturing, is_in_window
 from ..taps import TapsOf, find_taps
 from ..unet import UNet
 
@@ -106,7 +106,7 @@ def sample(
         if repaint is not None:
             known = scheduler.add_noise(repaint.latents, noise, timestep[None])
             latents = repaint.mask * latents + (1 - repaint.mask) * known
-        if taps is not None and WINDOW[0] <= timestep <= WINDOW[1]:
+        if taps is not None and is_in_window(float(timestep)):
             with capturing(unet, taps) as recorder:
                 predicted = _predict(unet, latents, timestep, guidance)
             both = recorder.features(float(timestep), "sampling")

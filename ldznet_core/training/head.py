@@ -68,7 +68,7 @@ class _Objective(nn.Module):
                 seeded_noise(batch["latents"].shape, batch["noise_seed"]),
             )
             latents = torch.where(batch["is_restored"], restored, batch["latents"])
-        return self._losses(latents.clone(), context.clone(), features, batch["masks"])
+        return self._losses(latents, context, features, batch["masks"])
 
     def _losses(
         self, latents: Tensor, context: Tensor, features: Features, masks: Tensor
@@ -149,22 +149,19 @@ class HeadStage:
             vae_name, lambda images: encode(miniature.vae, images.to(miniature.device))
         )
         self._labels = scenes.labels()
+        unet = miniature.unet.config
         config = HeadConfig(
             family=miniature.family,
-            unet=miniature.unet.config,
-            kind="compact",
-            widths=_COMPACT_WIDTHS,
+            unet=replace(unet, out_channels=1),
             taps=tuple(taps),
             image_side=scenes.side,
-            probes_once=True,
         )
         self._head: AnyHead
         if kind == "compact":
+            config = replace(config, kind=kind, unet=unet, widths=_COMPACT_WIDTHS, probes_once=True)
             self._head = CompactHead(config)
             self._head = self._head.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on a CPU
         else:
-            unet = replace(miniature.unet.config, out_channels=1)
-            config = replace(config, kind=kind, widths=(), unet=unet, probes_once=False)
             self._head = LDZNetHead.from_unet(miniature.unet.state_dict(), config)
         self.objective: nn.Module = _Objective(self._head, miniature)
 

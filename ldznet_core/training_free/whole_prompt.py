@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..capture import is_in_window
 from ..errors import InputError
 from ..frames import STRIDE
 from ..segmentation import Request, Segmentation, read_logits
@@ -51,7 +52,7 @@ class PromptDifference:
 
     def wants(self, timestep: float) -> bool:
         """Whether passes at this timestep count."""
-        return self.window[0] <= timestep <= self.window[1]
+        return is_in_window(timestep, self.window)
 
     def add(
         self,
