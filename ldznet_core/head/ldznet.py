@@ -78,8 +78,8 @@ class LDZNetHead(nn.Module):
         return head
 
     def taps_of(self, unet: nn.Module) -> Taps:
-        """Where in a UNet it wants to listen."""
-        return find_taps(unet, self.config.taps)
+        """Where in a UNet it wants to listen; nowhere, if it reads no features."""
+        return find_taps(unet, self.config.taps) if self.config.taps else {}
 
     def forward(
         self,
