@@ -16,7 +16,7 @@ from ..checkpoint import BUILT_IN, load_head, save_head
 from ..errors import InputError
 from ..evaluation.calibration import calibrate
 from ..evaluation.cases import Case, cases
-from ..evaluation.datasets import Format, Partition
+from ..evaluation.data.sets import Format, Partition
 from ..evaluation.masks import MaskFigures, evaluate_masks
 from ..head import AnyHead
 from ..miniature import Miniature
@@ -202,7 +202,7 @@ def _compare_prompt_maps(
     options: Options, miniature: Miniature, segmenter: Segmenter
 ) -> dict[str, Any]:
     """On scenes that are painted anew, and on pictures painted from their captions."""
-    from ..evaluation.whole_prompt import KINDS, compare
+    from ..evaluation.training_free.whole_prompt import KINDS, compare
 
     report = {}
     for kind in KINDS:
@@ -235,7 +235,7 @@ def _compare_edges(
 
 
 def _draw_sheet(options: Options, miniature: Miniature, segmenter: Segmenter) -> dict[str, Any]:
-    from ..evaluation.contact_sheet import contact_sheet, make_rows
+    from ..evaluation.pictures.contact_sheet import contact_sheet, make_rows
 
     out = options.out or Path("contact-sheet.png")
     rows = make_rows(
@@ -247,7 +247,7 @@ def _draw_sheet(options: Options, miniature: Miniature, segmenter: Segmenter) ->
 
 
 def _draw_training_free(options: Options, miniature: Miniature) -> dict[str, Any]:
-    from ..evaluation.training_free_sheet import draw_sheet
+    from ..evaluation.training_free.sheet import draw_sheet
 
     out = options.out or Path("training-free.png")
     shown = _shown(options, miniature, options.split, options.count, "sheet")
@@ -268,8 +268,8 @@ def _compare(
 
     For "gen" both are painted anew.
     """
-    from ..evaluation.comparison import choose, cost_of, figures, tally
-    from ..evaluation.training_free import ways_to_compare
+    from ..evaluation.training_free.comparison import choose, cost_of, figures, tally
+    from ..evaluation.training_free.ways import ways_to_compare
 
     default = Segmenter(miniature, load_head(TRAINING_FREE))
     others = {name: Segmenter(miniature, load_head(name)) for name in options.other_head}
@@ -294,8 +294,8 @@ def _compare(
 
 
 def _as_table(measured: dict[str, dict[str, float]]) -> str:
-    from ..evaluation.comparison import Figures, table
     from ..evaluation.tables import as_table
+    from ..evaluation.training_free.comparison import Figures, table
 
     if "cost" not in next(iter(measured.values())):
         return as_table("way", measured)
@@ -321,7 +321,7 @@ def _calibrate(options: Options, segmenter: Segmenter) -> dict[str, float]:
 
 
 def _reconstruction(options: Options, miniature: Miniature) -> dict[str, float]:
-    from ..evaluation.pictures import reconstruction_psnr
+    from ..evaluation.pictures.measures import reconstruction_psnr
 
     return {
         "psnr_db": reconstruction_psnr(miniature, options.world, options.split, options.count),
@@ -330,8 +330,8 @@ def _reconstruction(options: Options, miniature: Miniature) -> dict[str, float]:
 
 
 def _recognition(options: Options, miniature: Miniature) -> dict[str, Any]:
-    from ..evaluation.judge import train_judge
-    from ..evaluation.pictures import recognise
+    from ..evaluation.pictures.judge import train_judge
+    from ..evaluation.pictures.measures import recognise
     from ..training.cache import SceneCache
 
     cache, side = options.folder / "cache", miniature.image_side

@@ -12,9 +12,9 @@ from tqdm import tqdm
 from ..backends import load_backbone, needs_whole_unet
 from ..checkpoint import load_head
 from ..errors import InputError
-from ..evaluation.data_figures import measure_data
-from ..evaluation.datasets import FORMATS, Format, Partition, Row, check_pictures, read_data
-from ..evaluation.report import DataReport, as_markdown, draw_curves
+from ..evaluation.data.figures import measure_data
+from ..evaluation.data.report import DataReport, as_markdown, draw_curves
+from ..evaluation.data.sets import FORMATS, Format, Partition, Row, check_pictures, read_data
 from ..segmenter import Segmenter
 from ..training_free import TRAINING_FREE
 from .models import DType

@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from ..capture import is_in_window
 from ..errors import InputError
-from ..evaluation.heat_map import draw_heat_map
-from ..evaluation.layer_probe import FOLDS, TIMESTEPS, Cell, count_rows, probe_miniature
-from ..evaluation.layer_table import TITLES, best_cells, table
-from ..evaluation.probe_scenes import load_scenes
+from ..evaluation.layers.heat_map import draw_heat_map
+from ..evaluation.layers.probe import FOLDS, TIMESTEPS, Cell, count_rows, probe_miniature
+from ..evaluation.layers.scenes import load_scenes
+from ..evaluation.layers.table import TITLES, best_cells, table
 from ..world import draw_layout
 from .models import load_painter
 from .options import option

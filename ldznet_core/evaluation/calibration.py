@@ -11,7 +11,7 @@ from PIL import Image
 
 from ..segmenter import Segmenter
 from .cases import Case
-from .metrics import mean_iou, overlap
+from .metrics.overlap import mean_iou, overlap
 
 REJECTED = 0.93
 """Share of absent phrases that the presence threshold rejects on the scenes that choose it."""

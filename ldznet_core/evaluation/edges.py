@@ -22,7 +22,7 @@ from ..masks import grow
 from ..segmenter import Segmenter
 from .cases import Case
 from .masks import LEAST_SIDE
-from .metrics import overlap
+from .metrics.overlap import overlap
 
 Soft: TypeAlias = NDArray[np.float32]
 """Probabilities ``(H, W)`` in [0, 1]."""

@@ -12,7 +12,7 @@ from PIL import Image
 from ..miniature import Miniature
 from ..segmenter import Segmenter
 from .cases import Case
-from .metrics import Overlap, cumulative_iou, mean_iou, overlap, rate
+from .metrics.overlap import Overlap, cumulative_iou, mean_iou, overlap, rate
 from .painted import paint_anew
 
 LEAST_SIDE = 24

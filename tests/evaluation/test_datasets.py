@@ -15,17 +15,17 @@ from PIL import Image
 
 from ldznet_core import InputError, Segmenter, load_head, load_miniature
 from ldznet_core.evaluation.cases import Case, cases
-from ldznet_core.evaluation.clipseg import THRESHOLDS, ClipSegTally
-from ldznet_core.evaluation.data_figures import measure_data, squashed, squashed_mask
-from ldznet_core.evaluation.datasets import Format, Row, check_pictures, read_data
-from ldznet_core.evaluation.datasets.plain_pickle import read_plain_pickle
-from ldznet_core.evaluation.datasets.shapes import (
+from ldznet_core.evaluation.data.figures import measure_data, squashed, squashed_mask
+from ldznet_core.evaluation.data.sets import Format, Row, check_pictures, read_data
+from ldznet_core.evaluation.data.sets.plain_pickle import read_plain_pickle
+from ldznet_core.evaluation.data.sets.shapes import (
     MaskFile,
     OutlinedPolygons,
     Polygons,
     RunLengths,
     read_polygons,
 )
+from ldznet_core.evaluation.metrics.clipseg import THRESHOLDS, ClipSegTally
 
 SIZE = (40, 60)
 SQUARE = [[10.0, 5.0], [20.0, 5.0], [20.0, 15.0], [10.0, 15.0]]

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ldznet_core import load_miniature
-from ldznet_core.evaluation.heat_map import draw_heat_map
-from ldznet_core.evaluation.layer_probe import (
+from ldznet_core.evaluation.layers.heat_map import draw_heat_map
+from ldznet_core.evaluation.layers.probe import (
     THRESHOLDS,
     Cell,
     count_rows,
@@ -21,7 +21,7 @@ from ldznet_core.evaluation.layer_probe import (
     probe_miniature,
     split,
 )
-from ldznet_core.evaluation.layer_readers import (
+from ldznet_core.evaluation.layers.readers import (
     ALL_BLOCKS,
     Key,
     read_encoder,
@@ -30,8 +30,14 @@ from ldznet_core.evaluation.layer_readers import (
     read_unet,
     untrained,
 )
-from ldznet_core.evaluation.layer_table import best_cells, block_lines, control_lines, table
-from ldznet_core.evaluation.probe_scenes import (
+from ldznet_core.evaluation.layers.ridge import (
+    PENALTIES,
+    choose_penalties,
+    fit,
+    moments,
+    squared_error,
+)
+from ldznet_core.evaluation.layers.scenes import (
     FOREGROUND,
     GRID,
     ProbeScenes,
@@ -39,13 +45,7 @@ from ldznet_core.evaluation.probe_scenes import (
     load_scenes,
     truths_of,
 )
-from ldznet_core.evaluation.ridge import (
-    PENALTIES,
-    choose_penalties,
-    fit,
-    moments,
-    squared_error,
-)
+from ldznet_core.evaluation.layers.table import best_cells, block_lines, control_lines, table
 from ldznet_core.miniature import Miniature
 from ldznet_core.noise import NoiseSchedule
 from ldznet_core.probe import probe_features

@@ -7,7 +7,7 @@ import pytest
 
 from ldznet_core.evaluation.calibration import part
 from ldznet_core.evaluation.masks import MaskFigures
-from ldznet_core.evaluation.metrics import Overlap, cumulative_iou, mean_iou, overlap, rate
+from ldznet_core.evaluation.metrics.overlap import Overlap, cumulative_iou, mean_iou, overlap, rate
 
 
 def masks(*rows: str) -> np.ndarray:

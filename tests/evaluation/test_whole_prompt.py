@@ -8,9 +8,9 @@ import torch
 
 from ldznet_core import Segmenter, load_head, load_miniature
 from ldznet_core.evaluation.cases import Case, cases
-from ldznet_core.evaluation.metrics import overlap
+from ldznet_core.evaluation.metrics.overlap import overlap
 from ldznet_core.evaluation.tables import as_table
-from ldznet_core.evaluation.whole_prompt import (
+from ldznet_core.evaluation.training_free.whole_prompt import (
     AS_SHIPPED,
     WINDOWS,
     Painting,

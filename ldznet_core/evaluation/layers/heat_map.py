@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from ..capture import is_in_window
-from ..taps import BLOCKS
-from .layer_probe import Cell
-from .layer_table import (
+from ...capture import is_in_window
+from ...taps import BLOCKS
+from .probe import Cell
+from .table import (
     TITLES,
     Line,
     Measure,

@@ -9,11 +9,11 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from ..segmenter import Segmenter
-from ..training_free import LAYERS, Attention, Layers
-from ..training_free.links import refine, walk
-from ..training_free.noise import clipped
-from ..training_free.words import compete, enlarged, grid_of, on_grid, score_words
+from ...segmenter import Segmenter
+from ...training_free import LAYERS, Attention, Layers
+from ...training_free.links import refine, walk
+from ...training_free.noise import clipped
+from ...training_free.words import compete, enlarged, grid_of, on_grid, score_words
 from .controls import central_cluster, centre_map, distance_map, random_maps
 from .sight import Sight
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from .layer_probe import Cell
-from .layer_readers import ALL_BLOCKS, Source
-from .tables import markdown
+from ..tables import markdown
+from .probe import Cell
+from .readers import ALL_BLOCKS, Source
 
 Measure: TypeAlias = Literal["precision", "miou"]
 

@@ -18,17 +18,17 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from ..errors import InputError
-from ..picture_files import read_picture
-from ..pictures import size_of
-from ..segmentation import Segmentation
-from ..segmenter import Segmenter
-from .clipseg import ClipSegFigures, ClipSegTally
-from .datasets import Row
-from .datasets.shapes import Mask
-from .phrasecut import PhraseCutFigures, PhraseCutTally
-from .ranking import PixelRanking
-from .reliability import Reliability, ReliabilityFigures
+from ...errors import InputError
+from ...picture_files import read_picture
+from ...pictures import size_of
+from ...segmentation import Segmentation
+from ...segmenter import Segmenter
+from ..metrics.clipseg import ClipSegFigures, ClipSegTally
+from ..metrics.phrasecut import PhraseCutFigures, PhraseCutTally
+from ..metrics.ranking import PixelRanking
+from ..metrics.reliability import Reliability, ReliabilityFigures
+from .sets import Row
+from .sets.shapes import Mask
 
 _PIXELS_AT_ONCE = 2**24  # of a picture's maps in memory: 16 phrases at 1024x1024
 

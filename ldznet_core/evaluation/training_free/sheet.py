@@ -10,15 +10,15 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from ..miniature import Miniature
-from ..segmenter import Segmenter
-from ..training_free.noise import clipped
-from .cases import Case
+from ...miniature import Miniature
+from ...segmenter import Segmenter
+from ...training_free.noise import clipped
+from ..cases import Case
+from ..masks import LEAST_SIDE
+from ..metrics.overlap import overlap
 from .comparison import shares
-from .masks import LEAST_SIDE
-from .metrics import overlap
 from .sight import Sight
-from .training_free import NOISE_TIMESTEP, Answer
+from .ways import NOISE_TIMESTEP, Answer
 
 _SIDE = 128
 _GAP = 6

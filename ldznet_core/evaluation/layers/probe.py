@@ -18,8 +18,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from ..miniature import Miniature
-from .layer_readers import (
+from ...miniature import Miniature
+from ..metrics.ranking import PixelRanking
+from .readers import (
     LEVELS,
     WITHOUT_TIMESTEP,
     Features,
@@ -32,9 +33,8 @@ from .layer_readers import (
     read_unet,
     untrained,
 )
-from .probe_scenes import FOREGROUND, GRID, ProbeScenes, Rows
-from .ranking import PixelRanking
 from .ridge import Moments, Ridge, choose_penalties, fit, moments
+from .scenes import FOREGROUND, GRID, ProbeScenes, Rows
 
 TIMESTEPS = (1, *range(100, 1000, 100))
 

@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from ..miniature import Miniature
-from ..miniature.sampling import make_scheduler
-from ..segmenter import Segmenter
-from ..training_free.noise import clipped
-from ..training_free.whole_prompt import THRESHOLD, WINDOW, PromptDifference, segment_prompt
-from ..world import Phrase, caption
-from .cases import Case
+from ...miniature import Miniature
+from ...miniature.sampling import make_scheduler
+from ...segmenter import Segmenter
+from ...training_free.noise import clipped
+from ...training_free.whole_prompt import THRESHOLD, WINDOW, PromptDifference, segment_prompt
+from ...world import Phrase, caption
+from ..cases import Case
+from ..metrics.overlap import overlap
+from ..painted import paint_anew
 from .comparison import THRESHOLDS, precision_and_ious, shares
 from .controls import centre_map, distance_map, random_maps
-from .metrics import overlap
-from .painted import paint_anew
-from .training_free import Answer
+from .ways import Answer
 
 Kind: TypeAlias = Literal["restored", "generated"]
 

@@ -6,13 +6,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..capture import Features
-from ..miniature import Miniature
-from ..probe import probe_noise
-from ..training_free import Attention, Layers, attend, find_places
-from ..training_free.noise import noise_difference
-from .cases import Case
-from .painted import paint_anew
+from ...capture import Features
+from ...miniature import Miniature
+from ...probe import probe_noise
+from ...training_free import Attention, Layers, attend, find_places
+from ...training_free.noise import noise_difference
+from ..cases import Case
+from ..painted import paint_anew
 
 
 class Sight:

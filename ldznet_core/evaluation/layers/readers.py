@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..capture import capturing
-from ..noise import NoiseSchedule
-from ..taps import find_taps
-from ..unet import UNet
-from .probe_scenes import Rows
+from ...capture import capturing
+from ...noise import NoiseSchedule
+from ...taps import find_taps
+from ...unet import UNet
+from .scenes import Rows
 
 ALL_BLOCKS = range(1, 17)
 

@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..miniature import Miniature
-from .cases import Case
-from .masks import LEAST_SIDE
-from .ranking import average_precision
+from ...miniature import Miniature
+from ..cases import Case
+from ..masks import LEAST_SIDE
+from ..metrics.ranking import average_precision
+from ..tables import markdown, short
 from .sight import Sight
-from .tables import markdown, short
-from .training_free import Answer, Way
+from .ways import Answer, Way
 
 REJECTED = 0.8
 """Share of absent phrases that a way's presence threshold rejects where it is chosen."""

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from ..capture import capturing
-from ..miniature import Miniature
-from ..taps import Tap
-from ..training.randomness import generator_for
-from ..world import Scene, caption, draw_layout, mask_of, render, thing_names
+from ...capture import capturing
+from ...miniature import Miniature
+from ...taps import Tap
+from ...training.randomness import generator_for
+from ...world import Scene, caption, draw_layout, mask_of, render, thing_names
 
 GRID = 32
 """Cells along a side of the grid on which every layer is judged."""

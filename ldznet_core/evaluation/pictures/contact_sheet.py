@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from ..miniature import Miniature
-from ..overlay import overlay
-from ..segmentation import Segmentation
-from ..segmenter import Segmenter
-from ..world import Draw, Layout, all_phrases, caption, draw_layout, draw_phrases, render
+from ...miniature import Miniature
+from ...overlay import overlay
+from ...segmentation import Segmentation
+from ...segmenter import Segmenter
+from ...world import Draw, Layout, all_phrases, caption, draw_layout, draw_phrases, render
 
 _COLUMNS = 4
 _GAP = 8

@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ..miniature import Miniature
-from ..world import draw_layout, render
-from ..world.objects import with_article
+from ...miniature import Miniature
+from ...world import draw_layout, render
+from ...world.objects import with_article
 from .judge import Judge
 
 

@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..training.cache import SceneCache, to_unit_range
-from ..training.randomness import generator_for
-from ..world import thing_names
+from ...training.cache import SceneCache, to_unit_range
+from ...training.randomness import generator_for
+from ...world import thing_names
 
 _WIDTHS = (24, 48, 96, 128)
 _PEAK_RATE = 3e-3

@@ -1,0 +1,1 @@
+"""How masks are counted: overlaps, the two protocols of the literature, ranking, reliability."""

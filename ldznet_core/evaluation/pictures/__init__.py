@@ -1,0 +1,1 @@
+"""Generated and reconstructed pictures: how good they are, judged and shown."""
