@@ -9,14 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
 from ..capture import Features, capturing
 from ..checkpoint import save_head
 from ..head import AnyHead, CompactHead, HeadConfig, LDZNetHead
-from ..head.compact import bounded
 from ..head.config import Kind
 from ..miniature.model import Miniature
 from ..miniature.sampling import RANGE
@@ -26,6 +24,7 @@ from ..probe import probe_features
 from ..taps import BLOCKS, Taps
 from ..world import Draw, Phrase, caption, draw_phrases, mask_of
 from .cache import SceneCache, to_unit_range
+from .losses import mask_losses
 from .plan import Batch, Plan
 from .sheets import grid
 
@@ -34,7 +33,6 @@ _CAPTIONED = 0.5  # share of features that saw the scene's caption, as a sampler
 _UNTOLD = 0.25  # share of features that saw no text, of heads that may be probed so
 _RESTORED = 0.5  # share of latents that are the miniature's own, as those of its pictures are
 _ABSENT = 0.3  # share of phrases that name nothing in the scene
-_WEIGHTS = {"pixels": 1.0, "overlap": 0.5, "presence": 0.2}
 _SHEET_SCENES = 12
 _COMPACT_WIDTHS = (64, 96, 128)
 _PHRASES: dict[Kind, int] = {"ldznet": 1, "compact": 4}  # asked of a scene in a batch
@@ -68,23 +66,7 @@ class _Objective(nn.Module):
                 seeded_noise(batch["latents"].shape, batch["noise_seed"]),
             )
             latents = torch.where(batch["is_restored"], restored, batch["latents"])
-        return self._losses(latents, context, features, batch["masks"])
-
-    def _losses(
-        self, latents: Tensor, context: Tensor, features: Features, masks: Tensor
-    ) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = {}
-        if isinstance(self.head, CompactHead):
-            mask, presence = self.head.parts(latents, context, features)
-            logits = bounded(mask, presence)[:, 0].float()
-            is_there = masks.flatten(1).amax(dim=1)
-            losses["presence"] = F.binary_cross_entropy_with_logits(presence.float(), is_there)
-        else:
-            logits = self.head(latents, context, features)[:, 0].float()
-        losses["pixels"] = F.binary_cross_entropy_with_logits(logits, masks)
-        losses["overlap"] = _overlap_loss(logits, masks)
-        total = torch.stack([_WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
-        return {"loss": total, **{name: loss.detach() for name, loss in losses.items()}}
+        return mask_losses(self.head, latents, context, features, batch["masks"])
 
     def _encode(self, phrase: str) -> Tensor:
         (miniature,) = self._frozen
@@ -110,15 +92,6 @@ def _denoise(
     signal = miniature.schedule.alphas_cumprod[int(timestep)]
     restored = (noisy - (1 - signal).sqrt() * predicted) / signal.sqrt()
     return capture.features(timestep, "probe"), restored.clamp(-RANGE, RANGE)
-
-
-def _overlap_loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """One minus Dice's coefficient, over the masks that are not empty."""
-    present = masks.flatten(1).any(dim=1)
-    probabilities, masks = logits.sigmoid().flatten(1), masks.flatten(1)
-    shared = 2 * (probabilities * masks).sum(dim=1) + 1
-    loss = 1 - shared / (probabilities.sum(dim=1) + masks.sum(dim=1) + 1)
-    return (loss * present).sum() / present.sum().clamp(min=1)
 
 
 class HeadStage:
