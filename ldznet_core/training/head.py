@@ -22,7 +22,7 @@ from ..miniature.vae import encode
 from ..noise import seeded_noise
 from ..probe import probe_features
 from ..taps import BLOCKS, Taps
-from ..world import Draw, Phrase, caption, draw_phrases, mask_of
+from ..world import Draw, Phrase, caption, draw_phrases, mask_of, scenes_with_masks
 from .cache import SceneCache, to_unit_range
 from .losses import mask_losses
 from .plan import Batch, Plan
@@ -122,6 +122,7 @@ class HeadStage:
             vae_name, lambda images: encode(miniature.vae, images.to(miniature.device))
         )
         self._labels = scenes.labels()
+        self._shown = scenes_with_masks(scenes.world, scenes.split, scenes.count)
         unet = miniature.unet.config
         config = HeadConfig(
             family=miniature.family,
@@ -145,7 +146,7 @@ class HeadStage:
         where they were captured: those of the caption, of one of the phrases, or of no text.
         """
         draw = Draw("head", plan.seed, step, process)
-        indices = [draw.below(len(self._latents)) for _ in range(plan.batch)]
+        indices = [draw.choice(self._shown) for _ in range(plan.batch)]
         layouts = [self._scenes.layout(index) for index in indices]
         labels = [self._labels[index] for index in indices]
         asked = _PHRASES[self._head.config.kind]

@@ -20,18 +20,20 @@ from .layout import (
     Placed,
     World,
     background_names,
+    caption_only_names,
     draw_layout,
     held_out_pairs,
+    masked_names,
+    scenes_with_masks,
     thing_names,
 )
-from .outside import OUTSIDE_NOUNS
+from .outside import outside_nouns
 from .phrases import all_phrases, draw_phrases, mask_of, vocabulary
 from .scenes import Region, Scene, regions_of, render
 from .sheet import contact_sheet
 from .wording import Phrase
 
 __all__ = [
-    "OUTSIDE_NOUNS",
     "SPLITS",
     "WORLDS",
     "CaptionRates",
@@ -45,13 +47,17 @@ __all__ = [
     "all_phrases",
     "background_names",
     "caption",
+    "caption_only_names",
     "contact_sheet",
     "draw_layout",
     "draw_phrases",
     "held_out_pairs",
     "mask_of",
+    "masked_names",
+    "outside_nouns",
     "regions_of",
     "render",
+    "scenes_with_masks",
     "thing_names",
     "vocabulary",
 ]

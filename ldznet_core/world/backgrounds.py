@@ -20,6 +20,7 @@ Picture = NDArray[np.float32]
 Labels = NDArray[np.uint8]
 Painter = Callable[[Draw, int], tuple[Picture, Labels]]
 Colour = tuple[float, float, float]
+_FULL = ("full",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,107 @@ def _wooden_table(draw: Draw, side: int) -> tuple[Picture, Labels]:
     return _finish(draw, picture, 6.0), np.zeros((side, side), np.uint8)
 
 
+def _desert(draw: Draw, side: int) -> tuple[Picture, Labels]:
+    rows = _rows(side)
+    horizon = draw.uniform(0.34, 0.5)
+    crest = horizon + _wave(draw, side, 0.07)
+    sky = _fade((84, 158, 226), (248, 226, 186), rows / horizon)
+    dunes = _fade((236, 176, 104), (206, 132, 70), (rows - horizon) / 0.5)
+    labels = (rows > crest).astype(np.uint8)
+    return _finish(draw, _select(labels, (sky, dunes)), 9.0), labels
+
+
+def _mountains(draw: Draw, side: int) -> tuple[Picture, Labels]:
+    rows = _rows(side)
+    foot = draw.uniform(0.5, 0.62)
+    ridge = foot - 0.22 + _wave(draw, side, 0.13)
+    valley = foot + _wave(draw, side, 0.03)
+    sky = _fade((150, 202, 240), (224, 238, 248), rows / foot)
+    rock = _fade((176, 178, 196), (104, 108, 130), (rows - foot) / 0.3 + 1)
+    grass = _fade((120, 182, 86), (66, 130, 56), (rows - foot) / 0.4)
+    labels = (rows > np.minimum(ridge, valley)).astype(np.uint8) + (rows > valley)
+    return _finish(draw, _select(labels, (sky, rock, grass)), 9.0), labels.astype(np.uint8)
+
+
+def _road(draw: Draw, side: int) -> tuple[Picture, Labels]:
+    rows = _rows(side)
+    horizon, kerb = draw.uniform(0.28, 0.38), draw.uniform(0.5, 0.58)
+    sky = _fade((112, 184, 238), (214, 236, 250), rows / horizon)
+    grass = _fade((136, 196, 84), (92, 160, 62), (rows - horizon) / 0.25)
+    stripe = draw.uniform(0.74, 0.8)
+    along = (np.arange(side, dtype=np.float32) + 0.5) / side * 4 + draw.unit()
+    is_dash = (np.abs(rows - stripe) < 0.018) & ((along % 1) < 0.55)
+    asphalt = np.where(is_dash[..., None], np.float32(226), np.float32(94)) * np.ones(3, np.float32)
+    labels = (rows > horizon + _wave(draw, side, 0.02)).astype(np.uint8)
+    labels = np.where(rows > kerb, 2, labels).astype(np.uint8)
+    return _finish(draw, _select(labels, (sky, grass, asphalt)), 8.0), labels
+
+
+def _fence(draw: Draw, side: int) -> tuple[Picture, Labels]:
+    rows = _rows(side)
+    top, foot = draw.uniform(0.2, 0.3), draw.uniform(0.66, 0.76)
+    across = (np.arange(side, dtype=np.float32) + 0.5) / side * draw.choice((7, 8, 9)) + draw.unit()
+    point = np.float32(0.05) * np.abs(across % 1 - np.float32(0.5))
+    tone = draw.grid(1, 10)[0, np.floor(across).astype(np.int64) % 10] * 9
+    gap = np.clip(1.4 - _to_edge(across) * 16, 0, 1)
+    sky = _fade((126, 192, 240), (220, 238, 250), rows / top)
+    base = np.asarray(draw.choice(((236, 232, 222), (206, 170, 126), (150, 176, 160))), np.float32)
+    boards = base + (tone - 62 * gap)[None, :, None] + np.zeros((side, 1, 1), np.float32)
+    grass = _fade((120, 188, 76), (80, 150, 56), (rows - foot) / 0.3)
+    labels = (rows > top + point[None, :]).astype(np.uint8) + (
+        rows > foot + _wave(draw, side, 0.01)
+    )
+    return _finish(draw, _select(labels, (sky, boards, grass)), 7.0), labels.astype(np.uint8)
+
+
+def _room(draw: Draw, side: int) -> tuple[Picture, Labels]:
+    rows = _rows(side)
+    skirting = draw.uniform(0.56, 0.68)
+    walls = ((232, 206, 178), (198, 214, 222), (222, 196, 204), (208, 214, 184))
+    base = np.asarray(draw.choice(walls), np.float32)
+    wall = base * (1.04 - 0.12 * rows[..., None])
+    planks = np.clip((rows - skirting) / 0.4, 0, 1) ** np.float32(0.7) * 4
+    seam = np.clip(1.4 - _to_edge(planks) * 22, 0, 1)
+    floor = np.asarray((168, 112, 66), np.float32) - 44 * seam[..., None]
+    labels = (rows > skirting).astype(np.uint8)
+    return _finish(draw, _select(labels, (wall, floor)), 6.0), labels
+
+
+def _under_water(draw: Draw, side: int) -> tuple[Picture, Labels]:
+    rows = _rows(side)
+    bottom = draw.uniform(0.7, 0.82)
+    line = bottom + _wave(draw, side, 0.05)
+    water = _fade((64, 188, 214), (14, 84, 150), rows / bottom)
+    light = np.clip(_noise(draw, side, 3, 9), 0, 1)[..., None] * (1 - rows[..., None]) * 46
+    seabed = _fade((198, 186, 140), (150, 138, 104), (rows - bottom) / 0.25)
+    labels = (rows > line).astype(np.uint8)
+    return _finish(draw, _select(labels, (water + light, seabed)), 7.0), labels
+
+
+def _tiled_floor(draw: Draw, side: int) -> tuple[Picture, Labels]:
+    tiles = draw.choice((4, 5, 6))
+    along = (np.arange(side, dtype=np.float32) + np.float32(0.5)) / np.float32(side) * tiles
+    down, across = along[:, None] + draw.unit(), along[None, :] + draw.unit()
+    is_dark = (np.floor(down) + np.floor(across)).astype(np.int64) % 2 == 1
+    light, dark = draw.choice((((232, 232, 226), (92, 104, 116)), ((238, 228, 206), (172, 96, 76))))
+    picture = np.where(
+        is_dark[..., None], np.asarray(dark, np.float32), np.asarray(light, np.float32)
+    )
+    return _finish(draw, picture, 6.0), np.zeros((side, side), np.uint8)
+
+
+def _stage(draw: Draw, side: int) -> tuple[Picture, Labels]:
+    rows = _rows(side)
+    edge = draw.uniform(0.7, 0.8)
+    folds = (np.arange(side, dtype=np.float32) + 0.5) / side * draw.choice((5, 6, 7)) + draw.unit()
+    shade = np.float32(34) * np.abs(folds % 1 * 2 - 1) - 17
+    base = np.asarray(draw.choice(((150, 30, 44), (44, 60, 132), (92, 40, 112))), np.float32)
+    curtain = base + shade[None, :, None] + np.zeros((side, 1, 1), np.float32)
+    boards = _fade((186, 138, 88), (130, 88, 52), (rows - edge) / 0.25)
+    labels = (rows > edge).astype(np.uint8)
+    return _finish(draw, _select(labels, (curtain, boards)), 6.0), labels
+
+
 def _finish(draw: Draw, picture: Picture, strength: float) -> Picture:
     """The picture with smooth mottling and a slight tint of its own."""
     side = picture.shape[0]
@@ -201,6 +303,64 @@ BACKGROUNDS: tuple[Background, ...] = (
     ),
     Background(
         "snowy field", "in a snowy field", ("in the snow",), ("sky", "snow"), (), _snowy_field
+    ),
+    Background(
+        "desert", "in a desert", ("among dunes",), ("sky", "dunes"), ("sand",), _desert, _FULL
+    ),
+    Background(
+        "mountains",
+        "in front of mountains",
+        ("in the mountains",),
+        ("sky", "mountains", "grass"),
+        (),
+        _mountains,
+        _FULL,
+    ),
+    Background("road", "on a road", ("on the street",), ("sky", "grass", "road"), (), _road, _FULL),
+    Background(
+        "fence",
+        "in front of a fence",
+        ("by a fence",),
+        ("sky", "fence", "grass"),
+        (),
+        _fence,
+        _FULL,
+    ),
+    Background(
+        "room",
+        "in a room",
+        ("on a wooden floor",),
+        ("wall", "wooden floor"),
+        ("floor",),
+        _room,
+        _FULL,
+    ),
+    Background(
+        "under water",
+        "under water",
+        ("at the bottom of the sea",),
+        ("water", "seabed"),
+        ("sea", "sand"),
+        _under_water,
+        _FULL,
+    ),
+    Background(
+        "tiled floor",
+        "on a tiled floor",
+        ("on tiles",),
+        ("tiled floor",),
+        ("floor",),
+        _tiled_floor,
+        _FULL,
+    ),
+    Background(
+        "stage",
+        "on a stage",
+        ("in front of a curtain",),
+        ("curtain", "stage"),
+        ("floor",),
+        _stage,
+        _FULL,
     ),
 )
 

@@ -61,7 +61,7 @@ def mask_of(labels: NDArray[np.uint8], regions: Sequence[int]) -> NDArray[np.boo
 
 @lru_cache(maxsize=4)
 def vocabulary(world: str) -> tuple[str, ...]:
-    """Every word that the world's captions and phrases use, sorted; `OUTSIDE_NOUNS` not among them.
+    """Every word that the world's captions and phrases use, sorted; `outside_nouns` not among them.
 
     Nouns from outside the world occur in absent phrases alone, where they stand for any word that
     the world does not know.

@@ -10,8 +10,16 @@ from PIL import Image, ImageDraw
 from .captions import caption
 from .scenes import Scene
 
-_PALETTE = np.asarray(
-    [(70, 120, 140), (226, 166, 48), (120, 170, 90), (90, 80, 210), (214, 58, 80), (240, 240, 240)],
+_PALETTE = np.asarray(  # a scene has three kinds of stuff and four things at most
+    [
+        (70, 120, 140),
+        (226, 166, 48),
+        (120, 170, 90),
+        (90, 80, 210),
+        (214, 58, 80),
+        (240, 240, 240),
+        (40, 40, 40),
+    ],
     np.uint8,
 )
 _LINE = 14
@@ -28,5 +36,5 @@ def contact_sheet(scenes: Sequence[Scene], columns: int = 6) -> Image.Image:
         left, top = column * 2 * side, row * (side + _LINE)
         pen.text((left + 2, top + 1), caption(scene.layout, plain=True)[:44], "black")
         sheet.paste(Image.fromarray(scene.image), (left, top + _LINE))
-        sheet.paste(Image.fromarray(_PALETTE[scene.labels % 6]), (left + side, top + _LINE))
+        sheet.paste(Image.fromarray(_PALETTE[scene.labels]), (left + side, top + _LINE))
     return sheet

@@ -39,6 +39,7 @@ PAINTS = {
     "green": Paint(0.33, 0.9, 0.82),
     "blue": Paint(0.6, 0.95, 0.98),
     "purple": Paint(0.78, 0.8, 0.85),
+    "pink": Paint(0.92, 0.55, 1.2),
 }
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from .backgrounds import background_named
 from .draw import Draw
-from .layout import background_names, thing_names
+from .layout import background_names, masked_names
 from .objects import GROUP_PLURALS, thing_named, with_article
-from .outside import OUTSIDE_NOUNS
+from .outside import outside_nouns
 from .view import View
 
 _CLEARLY = 0.08
@@ -90,7 +90,7 @@ def _present_stuff(view: View, draw: Draw, synonym: float) -> Phrase | None:
 
 def _absent_noun(view: View, draw: Draw, synonym: float) -> Phrase | None:
     there = {thing.name for thing in view.layout.things}
-    name = draw.choice([name for name in thing_names(view.layout.world) if name not in there])
+    name = draw.choice([name for name in masked_names(view.layout.world) if name not in there])
     colours = thing_named(name).colours
     noun = _noun(name, draw, synonym)
     if colours and draw.chance(0.3):
@@ -107,13 +107,18 @@ def _absent_colour(view: View, draw: Draw, synonym: float) -> Phrase | None:
         return None
     name = draw.choice(coloured)
     there = {thing.colour for thing in view.layout.things if thing.name == name}
-    colour = draw.choice([each for each in thing_named(name).colours if each not in there])
+    others = [each for each in thing_named(name).colours if each not in there]
+    if not others:
+        return None
+    colour = draw.choice(others)
     return Phrase(_say(f"{colour} {_noun(name, draw, synonym)}", draw), ())
 
 
 def _absent_group(view: View, draw: Draw, synonym: float) -> Phrase | None:
     there = {group for thing in view.layout.things for group in thing_named(thing.name).groups}
-    known = {group for name in thing_names(view.layout.world) for group in thing_named(name).groups}
+    known = {
+        group for name in masked_names(view.layout.world) for group in thing_named(name).groups
+    }
     group = draw.choice(sorted(known - there))
     is_plural = draw.chance(0.5)
     noun = GROUP_PLURALS[group] if is_plural else group
@@ -128,7 +133,7 @@ def _absent_stuff(view: View, draw: Draw, synonym: float) -> Phrase | None:
 
 
 def _absent_outside(view: View, draw: Draw, synonym: float) -> Phrase | None:
-    return Phrase(_say(draw.choice(OUTSIDE_NOUNS), draw), ())
+    return Phrase(_say(draw.choice(outside_nouns(view.layout.world)), draw), ())
 
 
 def _say(noun: str, draw: Draw, *, is_plural: bool = False) -> str:

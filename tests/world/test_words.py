@@ -9,25 +9,28 @@ import numpy as np
 import pytest
 
 from ldznet_core.world import (
-    OUTSIDE_NOUNS,
+    WORLDS,
     CaptionRates,
     Draw,
     Phrase,
     Scene,
     all_phrases,
     caption,
+    caption_only_names,
     draw_layout,
     draw_phrases,
     mask_of,
+    outside_nouns,
     render,
+    scenes_with_masks,
     vocabulary,
 )
 from ldznet_core.world.backgrounds import BACKGROUNDS
 from ldznet_core.world.objects import GROUP_PLURALS, THINGS, pluralise, thing_named, with_article
 
 SCENES = [
-    render(draw_layout("small", split, index), 64)
-    for split, index in product(("train", "comb"), range(60))
+    render(draw_layout(world, split, index), 64)
+    for world, split, index in product(WORLDS, ("train", "comb"), range(60))
 ]
 RELATION = re.compile(r"^an? (.+?) (left of|right of|above|below) an? (.+)$")
 NAMES = {word: thing.name for thing in THINGS for word in (thing.name, *thing.synonyms)}
@@ -45,7 +48,7 @@ def noun_of(text: str) -> str:
 
 def kind_of(noun_phrase: str) -> tuple[str | None, str]:
     colour, _, rest = noun_phrase.partition(" ")
-    return (colour, NAMES[rest]) if rest in NAMES else (None, NAMES[noun_phrase])
+    return (None, NAMES[noun_phrase]) if noun_phrase in NAMES else (colour, NAMES[rest])
 
 
 def test_captions_never_change() -> None:
@@ -117,7 +120,7 @@ def test_absent_phrases_are_truly_absent() -> None:
             assert phrase.regions == ()
             noun = re.sub(r" on the (left|right)$", "", noun_of(phrase.text))
             assert noun not in nouns | groups
-            if noun.split()[-1] in {word.split()[-1] for word in NAMES}:
+            if noun in NAMES or noun.partition(" ")[2] in NAMES:
                 colour, name = kind_of(noun)
                 assert (colour, name) not in {(thing.colour, thing.name) for thing in things}
                 assert colour is not None or name not in {thing.name for thing in things}
@@ -208,10 +211,9 @@ def test_a_mask_is_the_union_of_its_regions() -> None:
 
 
 def test_the_vocabulary_holds_every_word() -> None:
-    known = {*vocabulary("small")}
     for scene in SCENES:
+        known, outside = {*vocabulary(scene.layout.world)}, {*outside_nouns(scene.layout.world)}
         spoken = [caption(scene.layout, Draw("v", index)) for index in range(10)]
-        outside = {*OUTSIDE_NOUNS}
         spoken += [
             phrase.text for phrase in phrases_of(scene) if noun_of(phrase.text) not in outside
         ]
@@ -219,8 +221,21 @@ def test_the_vocabulary_holds_every_word() -> None:
 
 
 def test_outside_nouns_are_of_no_world() -> None:
-    inside = {*NAMES, *GROUP_PLURALS, *(noun for each in BACKGROUNDS for noun in each.stuff)}
-    assert inside.isdisjoint(OUTSIDE_NOUNS)
+    for world in WORLDS:
+        inside = {word for word, name in NAMES.items() if world in thing_named(name).worlds}
+        inside |= {noun for each in BACKGROUNDS if world in each.worlds for noun in each.stuff}
+        assert {*inside, *GROUP_PLURALS}.isdisjoint(outside_nouns(world))
+
+
+def test_no_phrase_of_training_names_a_caption_only_thing() -> None:
+    hidden = {*caption_only_names("full")}
+    hidden |= {word for word, name in NAMES.items() if name in hidden}
+    for index in scenes_with_masks("full", "train", 60):
+        layout = draw_layout("full", "train", index)
+        for phrase in phrases_of(render(layout, 64), absent=0.5):
+            noun = re.sub(r" on the (left|right)$", "", noun_of(phrase.text))
+            assert noun not in hidden
+            assert noun.partition(" ")[2] not in hidden
 
 
 def test_plurals_and_articles() -> None:
