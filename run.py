@@ -34,6 +34,7 @@ CHECKS = (
     ("mypy",),
     ("tools.check_pack_types",),
 )
+SHARED_OUT = ("-n", "auto", "--dist", "loadfile")  # among processes, as tests/sharing.py says
 
 Pip = Callable[..., bool]
 
@@ -61,11 +62,9 @@ def main(arguments: Sequence[str]) -> int:
 def run_checks(python: Path, pytest_arguments: Sequence[str]) -> int:
     """Run every check, also after one has failed; pytest comes last and has the last word."""
     statuses = []
-    for check in CHECKS:
+    for check in (*CHECKS, ("pytest", *SHARED_OUT, *pytest_arguments)):
         print("$ " + " ".join(check), flush=True)
         statuses.append(call([python, "-m", *check], cwd=ROOT))
-    print(" ".join(["$ pytest", *pytest_arguments]), flush=True)
-    statuses.append(call([python, "-m", "pytest", *pytest_arguments], cwd=ROOT))
     return next((status for status in reversed(statuses) if status), 0)
 
 

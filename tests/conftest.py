@@ -1,4 +1,4 @@
-"""What holds for every test: no network, and no hub behind a library's back."""
+"""What holds for every test: no network, no hub behind a library's back, and who runs it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,22 @@ os.environ.setdefault(
 )  # networks this small lose time by waiting for threads
 
 _connect = socket.socket.connect
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """As many processes as this machine's cores and memory are good for."""
+    from .sharing import number_of_workers
+
+    return number_of_workers()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """With ``--dist loadfile``, share out whole files, and real hosts as a whole."""
+    from .sharing import FilesAndHosts
+
+    return FilesAndHosts(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")

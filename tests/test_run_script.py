@@ -194,7 +194,7 @@ def test_every_check_runs_and_any_failure_counts(
     assert script.run_checks(Path("python"), ["-k", "taps"]) == status
     checks = ["ruff", "ruff", "mypy", "tools.check_pack_types", "pytest"]
     assert [command[0] for command in ran] == checks
-    assert ran[-1] == ["pytest", "-k", "taps"]
+    assert ran[-1] == ["pytest", *script.SHARED_OUT, "-k", "taps"]
 
 
 def test_somebody_elses_environment_is_left_alone(project: Path) -> None:

@@ -76,10 +76,10 @@ class SceneCache:
         with (
             _filling(self._path("images"), (*shape, 3), np.uint8) as (images, chunks),
             _filling(self._path("labels"), shape, np.uint8) as (labels, _),
-            multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool,
+            _mapping(len(chunks)) as mapping,
         ):
             jobs = ((self, range(chunk.start, chunk.stop)) for chunk in chunks)
-            done = pool.imap(_render_chunk, jobs)
+            done = mapping(_render_chunk, jobs)
             progress = tqdm(done, desc=f"scenes of {self.split}", unit="chunk", total=len(chunks))
             for chunk, (chunk_images, chunk_labels) in zip(chunks, progress, strict=True):
                 images[chunk], labels[chunk] = chunk_images, chunk_labels
@@ -100,6 +100,16 @@ def _render_chunk(
     scenes = [render(cache.layout(index), cache.side) for index in indices]
     images = np.stack([scene.image for scene in scenes])
     return images, np.stack([scene.labels for scene in scenes])
+
+
+@contextmanager
+def _mapping(chunks: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """A `map` over that many chunks: by processes, unless they would take longer to start."""
+    if chunks == 1:
+        yield map
+        return
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
+        yield pool.imap
 
 
 @contextmanager

@@ -157,11 +157,17 @@ class TestWhatIsKept:
             convert_checkpoint(path, tmp_path / "raw", weights="raw")
 
     @pytest.mark.parametrize(
-        "groups",
-        [("raw", "ema", "frozen"), ("ema", "vae", "text"), ("schedule", "raw", "ema"), GROUPS],
-        ids="+".join,
+        ("groups", "text_prefix"),
+        [
+            (("raw", "ema", "frozen"), ""),
+            (("schedule", "raw", "ema"), ""),
+            (("ema", "vae", "text"), ""),
+            (("ema", "vae", "text"), "text_model."),
+            (GROUPS, ""),
+            (GROUPS, "text_model."),
+        ],
+        ids=lambda value: value if isinstance(value, str) else "+".join(value),
     )
-    @pytest.mark.parametrize("text_prefix", ["text_model.", ""], ids=["prefixed", "bare"])
     def test_whatever_else_is_there_is_left_behind(
         self,
         save: Callable[..., Path],

@@ -15,27 +15,41 @@ ROOT = Path(__file__).parents[2]
 ALLOWED = {"torch", "numpy", "einops", "safetensors", "ldznet_core"}
 
 
-def _modules_after(code: str) -> set[str]:
-    """Names of the top-level modules that a fresh interpreter holds after some code."""
-    report = "import json, sys; print(json.dumps(sorted({n.split('.')[0] for n in sys.modules})))"
+def _modules_after(*stages: str) -> list[set[str]]:
+    """The modules that a fresh interpreter holds after each of some pieces of code."""
+    report = "import json, sys; print(json.dumps(sorted(sys.modules)))"
+    code = "\n".join(f"{stage}\n{report}" for stage in stages)
     done = subprocess.run(
-        [sys.executable, "-c", f"{code}\n{report}"],
-        capture_output=True,
-        check=True,
-        cwd=ROOT,
-        text=True,
+        [sys.executable, "-c", code], capture_output=True, check=True, cwd=ROOT, text=True
     )
-    return set(json.loads(done.stdout.splitlines()[-1]))
+    return [set(json.loads(line)) for line in done.stdout.splitlines()]
+
+
+def _packages(modules: set[str]) -> set[str]:
+    return {name.split(".")[0] for name in modules}
 
 
 @pytest.fixture(scope="module")
-def brought_in() -> set[str]:
+def modules() -> dict[str, set[str]]:
+    """What there is after the import, then with a head, and then with the miniature's weights."""
+    weights = (
+        "from ldznet_core.miniature.parts import WEIGHTS, load_part\n"
+        "for part in ('unet', 'vae', 'text_encoder'):\n"
+        "    weights, config = load_part(WEIGHTS / part)\n"
+        "    assert weights and config\n"
+    )
+    stages = ("import ldznet_core", "ldznet_core.load_head('miniature')", weights)
+    return dict(zip(("import", "head", "weights"), _modules_after(*stages), strict=True))
+
+
+@pytest.fixture(scope="module")
+def brought_in(modules: dict[str, set[str]]) -> set[str]:
     """What the core brings in beyond its four packages and what these bring in themselves."""
-    core = _modules_after("import ldznet_core")
     packages = "import torch, numpy, einops, safetensors.torch\n"
     # Loaded by these packages on first use of what the core uses of them.
     packages += "import torch.nn, torch.nn.functional, numpy.typing"
-    return core - _modules_after(packages) - set(sys.stdlib_module_names)
+    [known] = _modules_after(packages)
+    return _packages(modules["import"]) - _packages(known) - set(sys.stdlib_module_names)
 
 
 def test_it_needs_four_packages_and_nothing_else(brought_in: set[str]) -> None:
@@ -58,18 +72,16 @@ def test_every_public_name_is_there() -> None:
 def test_load_miniature_is_imported_on_first_use() -> None:
     pytest.importorskip("diffusers", reason="the miniature's networks need the extra `cli`")
     first_use = "import ldznet_core; ldznet_core.load_miniature; ldznet_core.load_miniature"
-    assert "ldznet_core" in _modules_after(first_use)
+    [modules] = _modules_after(first_use)
+    assert "ldznet_core" in modules
 
 
-def test_the_miniature_s_weights_are_read_without_the_libraries_of_its_networks() -> None:
+def test_the_miniature_s_weights_are_read_without_the_libraries_of_its_networks(
+    modules: dict[str, set[str]],
+) -> None:
     """ComfyUI builds the networks itself, and need not have diffusers."""
-    code = (
-        "from ldznet_core.miniature.parts import WEIGHTS, load_part\n"
-        "for part in ('unet', 'vae', 'text_encoder'):\n"
-        "    weights, config = load_part(WEIGHTS / part)\n"
-        "    assert weights and config\n"
-    )
-    assert not _modules_after(code) & {"diffusers", "transformers", "accelerate", "PIL"}
+    assert "ldznet_core.miniature.parts" in modules["weights"]
+    assert not modules["weights"] & {"diffusers", "transformers", "accelerate", "PIL"}
 
 
 def test_the_miniature_s_networks_come_on_first_use() -> None:
@@ -87,14 +99,7 @@ def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
         _ = ldznet_core.nonsense
 
 
-def test_loading_a_head_leaves_torch_s_compiler_alone() -> None:
+def test_loading_a_head_leaves_torch_s_compiler_alone(modules: dict[str, set[str]]) -> None:
     """Its import takes a second, for which hosts that never compile should not wait."""
-    code = "import sys; from ldznet_core import load_head; load_head('miniature')"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{code}; print('torch._dynamo' in sys.modules)"],
-        capture_output=True,
-        check=True,
-        cwd=ROOT,
-        text=True,
-    )
-    assert done.stdout.strip() == "False"
+    assert "ldznet_core.checkpoint" in modules["head"]
+    assert "torch._dynamo" not in modules["head"]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.tiny import CONTEXT_DIM, TinyBackbone
+from .loading import Pack
 
 PLACES = {
     6: "input_blocks.8.1",
@@ -59,6 +60,53 @@ def guider(model: Any, positive: Any = None, negative: Any = None, cfg: float = 
     made.set_conds(positive or prompt("a cat"), negative or prompt(""))
     made.set_cfg(cfg)
     return made
+
+
+def basic_guider(model: Any, positive: Any) -> Any:
+    """A BasicGuider, which has no negative prompt."""
+    made = guider(model, positive, cfg=1.0)
+    made.original_conds.clear()
+    made.inner_set_conds({"positive": positive})
+    return made
+
+
+def dual_guider(model: Any, positive: Any, middle: Any, negative: Any) -> Any:
+    """A DualCFGGuider, which runs negative, middle, positive (nodes_custom_sampler.py, 0.8.0)."""
+    from comfy.samplers import CFGGuider, calc_cond_batch
+
+    class DualCFGGuider(CFGGuider):
+        def predict_noise(
+            self, x: Tensor, timestep: Tensor, model_options: Any = None, seed: Any = None
+        ) -> Tensor:
+            conds = [self.conds[role] for role in ("negative", "middle", "positive")]
+            none, middle, whole = calc_cond_batch(
+                self.inner_model, conds, x, timestep, model_options
+            )
+            return none + 2 * (middle - none) + 3 * (whole - middle)
+
+    made = DualCFGGuider(model)
+    made.inner_set_conds({"positive": positive, "middle": middle, "negative": negative})
+    return made
+
+
+def guide_away_from(model: Any, role: str, *, offset: float = 0.0) -> None:
+    """Have a model's guidance run one more pass in each step, of one prompt alone.
+
+    Args:
+        model: A MODEL, which is changed.
+        role: ``cond``, as perturbed-attention guidance has it, or ``uncond``, as self-attention
+            guidance has it.
+        offset: What is added to the latents of that pass, so that it sees worse ones.
+    """
+    from comfy.samplers import calc_cond_batch
+
+    def guide(args: dict[str, Any]) -> Tensor:
+        x, options = args["input"] + offset, args["model_options"]
+        (bad,) = calc_cond_batch(args["model"], [args[role]], x, args["sigma"], options)
+        guided: Tensor = args["denoised"] + 0.5 * (args[f"{role}_denoised"] - bad)
+        return guided
+
+    model.set_model_sampler_post_cfg_function(guide)
 
 
 @dataclass
@@ -159,6 +207,12 @@ def assert_same_features(found: Any, expected: dict[int, Tensor]) -> None:
     for block, feature in expected.items():
         scale = float(feature.std())  # rounding grows with the features
         torch.testing.assert_close(found.blocks[block], feature, atol=1e-4 * scale, rtol=1e-4)
+
+
+def reason(pack: Pack, found: Any) -> str:
+    """Why there is nothing, as the bank tells it; an error where there is something."""
+    assert isinstance(found, pack.module("nodes.bank").Missing)
+    return str(found.reason)
 
 
 def hooks_of(unet: nn.Module) -> int:

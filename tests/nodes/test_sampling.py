@@ -14,18 +14,17 @@ from .studio import (
     SCHEDULE,
     Euler,
     assert_same_features,
+    basic_guider,
+    dual_guider,
     features_by_hand,
+    guide_away_from,
     guider,
     prompt,
+    reason,
     run,
     seen_at,
     tiny_model,
 )
-
-
-def reason(pack: Pack, found: Any) -> str:
-    assert isinstance(found, pack.module("nodes.bank").Missing)
-    return str(found.reason)
 
 
 class TestWhoseFeatures:
@@ -92,15 +91,7 @@ class TestWhoseFeatures:
         self, heard: Any, bank: Any, plain: Any
     ) -> None:
         """Perturbed-attention guidance runs the prompt again, with a UNet made worse."""
-        from comfy.samplers import calc_cond_batch
-
-        def worse(args: dict[str, Any]) -> Tensor:
-            x = args["input"] + 1
-            options = args["model_options"]
-            (bad,) = calc_cond_batch(args["model"], [args["cond"]], x, args["sigma"], options)
-            return args["denoised"] + 0.5 * (args["cond_denoised"] - bad)
-
-        heard.set_model_sampler_post_cfg_function(worse)
+        guide_away_from(heard, "cond", offset=1.0)
         sampler = Euler()
         found = bank.get(run(guider(heard), SCHEDULE, sampler=sampler))
         expected = features_by_hand(heard, seen_at(sampler, NEAREST), NEAREST, "a cat")
@@ -110,37 +101,14 @@ class TestWhoseFeatures:
         self, heard: Any, bank: Any
     ) -> None:
         """Self-attention guidance runs [uncond], then number 0, which is else the prompt's."""
-        from comfy.samplers import calc_cond_batch
-
-        def blurred(args: dict[str, Any]) -> Tensor:
-            x, options = args["input"], args["model_options"]
-            (bad,) = calc_cond_batch(args["model"], [args["uncond"]], x, args["sigma"], options)
-            return args["denoised"] + 0.5 * (args["uncond_denoised"] - bad)
-
-        heard.set_model_sampler_post_cfg_function(blurred)
+        guide_away_from(heard, "uncond")
         sampler = Euler()
         found = bank.get(run(guider(heard), SCHEDULE, sampler=sampler))
         expected = features_by_hand(heard, seen_at(sampler, NEAREST), NEAREST, "a cat")
         assert_same_features(found, expected)
 
     def test_roles_are_told_by_name_not_by_their_order(self, heard: Any, bank: Any) -> None:
-        """DualCFGGuider runs negative, middle, positive (nodes_custom_sampler.py, 0.8.0)."""
-        from comfy.samplers import CFGGuider, calc_cond_batch
-
-        class DualCFGGuider(CFGGuider):
-            def predict_noise(
-                self, x: Tensor, timestep: Tensor, model_options: Any = None, seed: Any = None
-            ) -> Tensor:
-                conds = [self.conds[role] for role in ("negative", "middle", "positive")]
-                none, middle, whole = calc_cond_batch(
-                    self.inner_model, conds, x, timestep, model_options
-                )
-                return none + 2 * (middle - none) + 3 * (whole - middle)
-
-        dual = DualCFGGuider(heard)
-        dual.inner_set_conds(
-            {"positive": prompt("a cat"), "middle": prompt("a dog"), "negative": prompt("")}
-        )
+        dual = dual_guider(heard, prompt("a cat"), prompt("a dog"), prompt(""))
         sampler = Euler()
         found = bank.get(run(dual, SCHEDULE, sampler=sampler))
         expected = features_by_hand(heard, seen_at(sampler, NEAREST), NEAREST, "a cat")
@@ -160,10 +128,7 @@ class TestWhoseFeatures:
     ) -> None:
         """BasicGuider has none, and so no opposite to share a name with."""
         region, whole = prompt("a dog", area=(8, 8, 0, 8)), prompt("a cat")
-        both, alone = (guider(heard, cfg=1.0) for _ in range(2))
-        for made, conds in ((both, region + whole), (alone, region)):
-            made.original_conds.clear()
-            made.inner_set_conds({"positive": conds})
+        both, alone = basic_guider(heard, region + whole), basic_guider(heard, region)
         sampler = Euler()
         found = bank.get(run(both, SCHEDULE, sampler=sampler, size=(8, 16)))
         expected = features_by_hand(heard, seen_at(sampler, NEAREST), NEAREST, "a cat")

@@ -9,7 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from .loading import Pack
-from .studio import SCHEDULE, TEXTS, Euler, guider, hooks_of, prompt, run
+from .studio import (
+    SCHEDULE,
+    TEXTS,
+    Euler,
+    basic_guider,
+    dual_guider,
+    guide_away_from,
+    guider,
+    hooks_of,
+    prompt,
+    reason,
+    run,
+)
 
 WINDOW = (200, 800)
 TIMESTEPS = (900, 700, 410, 150)
@@ -51,11 +63,6 @@ def assert_same(found: Any, expected: Tensor) -> None:
     """Equal but for the rounding of passes in other batches, and of clean latents."""
     assert isinstance(found, Tensor), found
     torch.testing.assert_close(found, expected, atol=2e-3 * float(expected.mean()), rtol=1e-3)
-
-
-def reason(pack: Pack, found: Any) -> str:
-    assert isinstance(found, pack.module("nodes.bank").Missing)
-    return str(found.reason)
 
 
 class TestWhose:
@@ -118,36 +125,13 @@ class TestWhose:
 
     def test_passes_that_guidance_repeats_are_left_out(self, heard: Any, bank: Any) -> None:
         """Perturbed-attention guidance runs the prompt again, with a UNet made worse."""
-        from comfy.samplers import calc_cond_batch
-
-        def worse(args: dict[str, Any]) -> Tensor:
-            x, options = args["input"] + 1, args["model_options"]
-            (bad,) = calc_cond_batch(args["model"], [args["cond"]], x, args["sigma"], options)
-            return args["denoised"] + 0.5 * (args["cond_denoised"] - bad)
-
-        heard.set_model_sampler_post_cfg_function(worse)
+        guide_away_from(heard, "cond", offset=1.0)
         sampler = Euler()
         found = bank.seen(run(guider(heard), TIMESTEPS, sampler=sampler)).difference
         assert_same(found, difference_by_hand(heard, sampler))
 
     def test_roles_are_told_by_name_not_by_their_order(self, heard: Any, bank: Any) -> None:
-        """DualCFGGuider runs negative, middle, positive (nodes_custom_sampler.py, 0.8.0)."""
-        from comfy.samplers import CFGGuider, calc_cond_batch
-
-        class DualCFGGuider(CFGGuider):
-            def predict_noise(
-                self, x: Tensor, timestep: Tensor, model_options: Any = None, seed: Any = None
-            ) -> Tensor:
-                conds = [self.conds[role] for role in ("negative", "middle", "positive")]
-                none, middle, whole = calc_cond_batch(
-                    self.inner_model, conds, x, timestep, model_options
-                )
-                return none + 2 * (middle - none) + 3 * (whole - middle)
-
-        dual = DualCFGGuider(heard)
-        dual.inner_set_conds(
-            {"positive": prompt("a cat"), "middle": prompt("a dog"), "negative": prompt("")}
-        )
+        dual = dual_guider(heard, prompt("a cat"), prompt("a dog"), prompt(""))
         sampler = Euler()
         found = bank.seen(run(dual, TIMESTEPS, sampler=sampler)).difference
         assert_same(found, difference_by_hand(heard, sampler))
@@ -236,9 +220,7 @@ class TestWhyThereIsNone:
         self, pack: Pack, heard: Any, bank: Any
     ) -> None:
         """BasicGuider."""
-        made = guider(heard, cfg=1.0)
-        made.original_conds.clear()
-        made.inner_set_conds({"positive": prompt("a cat")})
+        made = basic_guider(heard, prompt("a cat"))
         assert "no guidance" in self.why(pack, bank, run(made, SCHEDULE))
 
     def test_a_missed_window_is_told_with_the_timesteps(

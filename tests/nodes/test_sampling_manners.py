@@ -20,15 +20,11 @@ from .studio import (
     guider,
     hooks_of,
     prompt,
+    reason,
     run,
     seen_at,
     tiny_model,
 )
-
-
-def reason(pack: Pack, found: Any) -> str:
-    assert isinstance(found, pack.module("nodes.bank").Missing)
-    return str(found.reason)
 
 
 class TestManners:

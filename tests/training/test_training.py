@@ -1,8 +1,10 @@
 """Training as its commands run it, on few scenes and few steps."""
 
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,15 @@ def plan(steps: int = 10, minutes: float = 10.0) -> Plan:
 
 def stage(name: str, run: Path):
     return make_stage(name, run, world="small", scenes=8, side=SIDE, crop=SIDE, seed=0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_samples() -> Iterator[None]:
+    """Sheets of pictures that took two steps, and no more scenes held out than are shown."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ldznet_core.training.ldm._SHEET_STEPS", 2)
+        patch.setattr("ldznet_core.training._HELD_OUT", 64)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +113,8 @@ def test_a_new_run_never_overwrites_a_saved_state(finished: Path) -> None:
         train(stage("vae", finished), plan(), finished, resume=False)
 
 
-def test_there_must_be_a_state_to_go_on_with(tmp_path: Path) -> None:
+def test_there_must_be_a_state_to_go_on_with(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "cache", tmp_path / "cache")  # spares drawing the scenes again
     with pytest.raises(InputError, match="leave out --resume"):
         train(stage("vae", tmp_path), plan(), tmp_path, resume=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,19 @@ from ..core.tiny import HEAD_SIZES, tiny_head
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A head in one file, a head in several, and a file that is none; tests take copies."""
+    folder = tmp_path_factory.mktemp("heads")
+    save_head(tiny_head(), folder / "mine", max_shard_bytes=None)
+    save_head(tiny_head(), folder / "deep" / "split", max_shard_bytes=10 * 2**20)
+    (folder / "broken.safetensors").write_bytes(b"nonsense")
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    save_head(tiny_head(), tmp_path / "mine", max_shard_bytes=None)
-    save_head(tiny_head(), tmp_path / "deep" / "split", max_shard_bytes=10 * 2**20)
-    (tmp_path / "broken.safetensors").write_bytes(b"nonsense")
-    return tmp_path
+def folder(saved: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved, tmp_path, dirs_exist_ok=True))
 
 
 def test_built_in_heads_come_first_and_shards_are_one_head(folder: Path) -> None:

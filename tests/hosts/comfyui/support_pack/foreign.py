@@ -12,50 +12,16 @@ from comfy.ldm.flux.model import FluxParams
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
+from .unet_sizes import FOUR_LEVELS, SIZES
+
 _FLUX_FIELDS = {field.name for field in dataclasses.fields(FluxParams)}  # newer hosts have more
-_UNET = {
-    "image_size": 32,
-    "in_channels": 4,
-    "out_channels": 4,
-    "model_channels": 320,
-    "use_spatial_transformer": True,
-    "use_temporal_attention": False,
-    "legacy": False,
-    "dtype": torch.float32,
-}
-_LIKE_SD1 = {
-    **_UNET,
-    "num_res_blocks": [2, 2, 2, 2],
-    "channel_mult": [1, 2, 4, 4],
-    "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
-    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
-    "transformer_depth_middle": 1,
+_TRUE_SIZES = {
+    family: (getattr(comfy.supported_models, name), {**sizes, "dtype": torch.float32})
+    for family, (name, sizes) in SIZES.items()
+    if family in ("sd1", "sdxl")
 }
 _CONFIGS: dict[str, tuple[type[Any], dict[str, Any]]] = {
-    "sd1": (
-        comfy.supported_models.SD15,
-        {
-            **_LIKE_SD1,
-            "context_dim": 768,
-            "adm_in_channels": None,
-            "use_linear_in_transformer": False,
-        },
-    ),
-    "sdxl": (
-        comfy.supported_models.SDXL,
-        {
-            **_UNET,
-            "num_classes": "sequential",
-            "adm_in_channels": 2816,
-            "num_res_blocks": [2, 2, 2],
-            "channel_mult": [1, 2, 4],
-            "transformer_depth": [0, 0, 2, 2, 10, 10],
-            "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10],
-            "transformer_depth_middle": 10,
-            "context_dim": 2048,
-            "use_linear_in_transformer": True,
-        },
-    ),
+    **_TRUE_SIZES,
     "sd3": (
         comfy.supported_models.SD3,
         {
@@ -100,7 +66,8 @@ _CONFIGS: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "svd": (
         comfy.supported_models.SVD_img2vid,
         {
-            **_LIKE_SD1,
+            **FOUR_LEVELS,
+            "dtype": torch.float32,
             "in_channels": 8,
             "num_classes": "sequential",
             "adm_in_channels": 768,
