@@ -43,7 +43,13 @@ def make_rows(
     for index in tqdm(range(count), desc="sheet", unit="picture", leave=False):
         layout = draw_layout(world, "iid", index)
         prompt = caption(layout, plain=True)
-        made = miniature.generate(prompt, seed=index, steps=steps, guidance=guidance)
+        made = miniature.generate(
+            prompt,
+            seed=index,
+            steps=steps,
+            guidance=guidance,
+            taps_of=segmenter.head.taps_of,
+        )
         phrases = _phrases(layout, miniature.image_side)
         masks = segmenter.segment_sampled(made.latents, made.features, phrases, threshold=None)
         rows.append(Row(prompt, made.image, masks))

@@ -50,7 +50,7 @@ def train_judge(
     network.train()
     for _ in tqdm(range(steps), desc="judge", unit="step", leave=False):
         chosen = torch.randint(0, scenes.count, (batch,), generator=generator).tolist()
-        seen = _distorted(to_unit_range(images[sorted(chosen)]), generator)
+        seen = distorted(to_unit_range(images[sorted(chosen)]), generator)
         loss = F.binary_cross_entropy_with_logits(network(seen), truths[sorted(chosen)])
         optimizer.zero_grad()
         torch.autograd.backward(loss)
@@ -83,7 +83,7 @@ def _truths(scenes: SceneCache, names: Sequence[str]) -> Tensor:
     return torch.tensor([[float(name in each) for name in names] for each in present])
 
 
-def _distorted(images: Tensor, generator: torch.Generator) -> Tensor:
+def distorted(images: Tensor, generator: torch.Generator) -> Tensor:
     """Blurred by halving, noisy and shifted in light, so that fine detail is no crutch."""
     count = len(images)
     soft = F.interpolate(F.avg_pool2d(images, 2), scale_factor=2, mode="bilinear")

@@ -1,0 +1,96 @@
+"""An RGB judge that knows no diffusion model, and what it says of the miniature's masks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from ldznet_core import Segmenter, load_head, load_miniature
+from ldznet_core.evaluation.pictures.agreement import agree
+from ldznet_core.evaluation.pictures.rgb_judge import RGBJudge, sorts_of, train_rgb_judge
+from ldznet_core.training import SceneCache
+from ldznet_core.world import Draw, draw_layout, render
+
+SIDE = 64
+
+
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> tuple[SceneCache, SceneCache]:
+    folder = tmp_path_factory.mktemp("scenes")
+    return (
+        SceneCache(folder, "small", "train", 96, SIDE),
+        SceneCache(folder, "small", "validation", 24, SIDE),
+    )
+
+
+@pytest.fixture(scope="module")
+def judge(caches: tuple[SceneCache, SceneCache]) -> RGBJudge:
+    return train_rgb_judge(*caches, steps=80, batch=8)
+
+
+def test_it_learns_what_pixels_show(judge: RGBJudge, caches: tuple[SceneCache, SceneCache]) -> None:
+    names = [
+        [region.name for region in render(caches[1].layout(index), SIDE).regions]
+        for index in range(24)
+    ]
+    labels = caches[1].labels()
+    shown = [
+        name
+        for each, label in zip(names, labels, strict=True)
+        for name in np.array(each)[label].ravel()
+    ]
+    most_common = max(np.unique(shown, return_counts=True)[1]) / len(shown)
+    assert judge.accuracy > 1.8 * most_common
+
+
+def test_the_same_scenes_make_the_same_judge(
+    judge: RGBJudge, caches: tuple[SceneCache, SceneCache]
+) -> None:
+    one, other = (train_rgb_judge(*caches, steps=3, batch=4) for _ in range(2))
+    states = zip(
+        one.network.state_dict().values(), other.network.state_dict().values(), strict=True
+    )
+    assert all(torch.equal(left, right) for left, right in states)
+    assert one.accuracy == other.accuracy
+
+
+def test_a_pixel_can_be_any_thing_in_its_colours_or_any_stuff() -> None:
+    sorts = sorts_of("small")
+    assert len(sorts) == len(set(sorts)) == 9 + 3 + 5 + 4 + 8
+    assert {("car", "red"), ("owl", None), ("sand", None)} <= set(sorts)
+    assert ("car", None) not in sorts
+    for index in range(40):
+        layout = draw_layout("small", "iid", index)
+        assert {(thing.name, thing.colour) for thing in layout.things} <= set(sorts)
+
+
+def test_a_noun_means_the_thing_in_any_colour() -> None:
+    sorts = sorts_of("small")
+    judge = RGBJudge(sorts, nn.Identity(), 1.0)
+    seen = np.array([[sorts.index(("car", "red")), sorts.index(("car", "blue"))]])
+    assert judge.mask(seen, "car", None).tolist() == [[True, True]]
+    assert judge.mask(seen, "car", "red").tolist() == [[True, False]]
+    assert not judge.mask(seen, "owl", None).any()
+
+
+def test_it_names_every_pixel_of_a_picture(judge: RGBJudge) -> None:
+    noise = Draw("noise").grid(96 * 3, 128).reshape(96, 128, 3)
+    seen = judge.look(Image.fromarray(((noise + 1) * 127).astype(np.uint8)))
+    assert seen.shape == (96, 128)
+    assert seen.max() < len(judge.sorts)
+
+
+@pytest.mark.parametrize("head", ["miniature", "miniature-compact", "training-free"])
+def test_every_named_thing_is_counted_once(judge: RGBJudge, head: str) -> None:
+    miniature = load_miniature()
+    segmenter = Segmenter(miniature, load_head(head))
+    found = agree(miniature, segmenter, judge, "small", 3, steps=10, guidance=5.0)
+    layouts = [draw_layout("small", "iid", index) for index in range(3)]
+    named = [{(thing.name, thing.colour) for thing in layout.things} for layout in layouts]
+    assert len(found.found) + len(found.denied) == sum(map(len, named))
+    assert len(found.overlaps) == len(found.found)
+    assert sum(map(len, found.painted.values())) == 3
+    assert all(0 <= share <= 1 for name, share in found.summary().items() if "miou" in name)
