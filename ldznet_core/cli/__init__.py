@@ -27,6 +27,7 @@ COMMANDS = {
     "train": "train the miniature, stage by stage",
     "evaluate": "measure the miniature and its head on held-out scenes",
     "probe": "measure which blocks of the UNet know what is where, at which timesteps",
+    "study": "train and measure heads of several designs alike, as a table",
     "bench": "measure what capture costs, in pairs of runs",
 }
 """Every command and what it does, in the order of the help."""

@@ -1,0 +1,116 @@
+"""A study's report: its tables with what one must know to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, TypedDict
+
+from ..evaluation.masks import LEAST_SIDE
+from .cells import CellFigures
+from .designs import TABLES, TableName
+from .held_out import PAINTED
+from .settings import Settings
+from .table import costs, tables
+
+_TITLES: dict[TableName, str] = {
+    "designs": "What features, latents and the design of a head are worth",
+    "blocks": "Heads that read different blocks",
+}
+
+_SAME_FOR_ALL = """\
+- *Seeds*: each figure is a mean over so many, with the highest less the lowest in brackets. A seed
+  decides a head's fresh weights, and the order of scenes and phrases; with one seed and number of
+  scenes all heads see the same.
+- *Start*: RGBNet, ZNet and LD-ZNet start from the weights of the miniature's UNet, which reads text
+  already, `compact` from nothing. With equal steps, and few, that favours the former.
+- *Features* are of the scene's caption (half of the views) or of no text, at t = 300 to 500, and
+  never of the phrase, as they are where they are captured; the paper's are of the phrase. What is
+  measured on `{painted}` was captured while the miniature painted the scene anew; on the other
+  splits it is of a probe at t = 400 without text.
+- No head has seen painted pictures in training: `{painted}` is a shift of domain here, as generated
+  pictures are in the paper. (The heads that are shipped have seen latents like theirs.)
+- *Things* are those of at least {least}x{least} pixels, with the threshold best on `validation`.
+  CLIPSeg's figures are of all things and stuff, each with that of 49 thresholds that suits the very
+  split; where a head separates little, that mask may be everything.
+- *Absent and present*: a phrase is found if its score reaches the threshold that rejects 93 % of
+  the absent phrases of `validation`."""
+
+_OF_TABLE: dict[TableName, str] = {
+    "designs": """\
+- *Concatenation* adds a block's features to the channels before its spatial transformer, by a 1x1
+  convolution that at first leaves them out. *RGBNet* reads the picture by three convolutions in the
+  place of the UNet's first.""",
+    "blocks": """\
+- All are `compact`, which reads every block on its own grid for about the same cost. The paper's
+  head makes a token of each position of a block, which look at each other and are all looked at:
+  256 of them at the finest blocks, where blocks 6-10 have 16 or 4.
+- 3, 4, 11, 12 and 13 are the best five by the probe ([probe.md](probe.md)).""",
+}
+
+
+class StudyReport(TypedDict):
+    """What was measured, as JSON keeps it."""
+
+    table: TableName
+    settings: dict[str, Any]
+    sizes: list[int]
+    seeds: int
+    command: str
+    cells: list[dict[str, Any]]
+
+
+def make_report(
+    table: TableName,
+    settings: Settings,
+    sizes: Sequence[int],
+    seeds: int,
+    command: str,
+    done: Sequence[CellFigures],
+) -> StudyReport:
+    """The report of the cells that are finished."""
+    return StudyReport(
+        table=table,
+        settings=asdict(settings),
+        sizes=list(sizes),
+        seeds=seeds,
+        command=command,
+        cells=[asdict(each) for each in done],
+    )
+
+
+def cells_of(report: StudyReport) -> list[CellFigures]:
+    """The figures that a report holds."""
+    return [CellFigures.from_json(each) for each in report["cells"]]
+
+
+def as_markdown(report: StudyReport, picture: str | None = None) -> str:
+    """The report as a page.
+
+    Args:
+        report: Of one table.
+        picture: The name of the chart's file beside the page, if there is one.
+    """
+    done, designs = cells_of(report), TABLES[report["table"]]
+    title = f"# {_TITLES[report['table']]}"
+    if not done:
+        return f"{title}\n\nNo cell is finished yet: run the command with --budget-minutes."
+    asked = report["settings"]
+    wanted = len(designs) * len(report["sizes"]) * report["seeds"]
+    opening = (
+        f"Each head is trained in {asked['steps']:,} steps of {asked['batch']} pairs of a scene "
+        f"and a phrase, on the first scenes of `train` at {asked['side']} pixels, and judged on "
+        f"the first {asked['held_out']} scenes of each split, with every thing and stuff in them "
+        f"and two absent phrases each. A head sees no more scenes than pairs, "
+        f"{asked['steps'] * asked['batch']:,}. {len(done)} of {wanted} trainings are finished."
+    )
+    parts = [
+        title,
+        opening,
+        f"```sh\n{report['command']}\n```",
+        f"{_SAME_FOR_ALL.format(painted=PAINTED, least=LEAST_SIDE)}\n{_OF_TABLE[report['table']]}",
+        *([f"![Things' mIoU]({picture})"] if picture else []),
+        tables(done, designs, report["sizes"]),
+        f"## Cost\n\nMedians over the cells, of the wall.\n\n{costs(done, designs)}",
+    ]
+    return "\n\n".join(parts)
