@@ -7,29 +7,30 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from tqdm import tqdm
 
 from ..checkpoint import BUILT_IN, load_head, save_head
+from ..data_sets import Format, Partition
 from ..errors import InputError
 from ..evaluation.calibration import calibrate
-from ..evaluation.cases import Case, cases
-from ..evaluation.data.sets import Format, Partition
+from ..evaluation.cases import Case
 from ..evaluation.masks import MaskFigures, evaluate_masks
 from ..head import AnyHead
 from ..miniature import Miniature
 from ..miniature.sampling import GUIDANCE
 from ..segmenter import Segmenter
 from ..training_free import TRAINING_FREE
-from . import evaluate_data
+from . import evaluate_compared, evaluate_data
+from .evaluate_compared import COMPARISONS, ComparedAsk, compare
 from .evaluate_data import DataAsk
+from .held_out import OF_PAINTED, PAINTED, shown
 from .models import DType, load_models
 from .options import option
 
-_PAINTED, _OF_PAINTED = "gen", "iid"
-"""The split of pictures that the miniature paints itself, and the split of their scenes."""
+if TYPE_CHECKING:
+    from ..training.cache import SceneCache
 
 _OWN, _OF_SCENES = "own", "iid"
 """A split that is not named, and what it is of scenes."""
@@ -38,10 +39,12 @@ What = Literal[
     "masks",
     "vae",
     "recognition",
+    "agreement",
     "calibration",
     "sheet",
     "training-free",
     "training-free-sheet",
+    "looks",
     "whole-prompt",
     "edges",
     "all",
@@ -54,9 +57,11 @@ class Options:
 
     what: What = option(
         "all",
-        "what is measured; calibration writes the head's thresholds, a sheet is a picture, "
-        "training-free compares ways without a trained head, whole-prompt the maps of what prompts "
-        "are about, edges the filters that may snap masks to a picture",
+        "what is measured; agreement holds masks of generated pictures against those of a plain "
+        "RGB segmenter, calibration writes the head's thresholds, a sheet is a picture, "
+        "training-free compares ways without a trained head, looks what trained heads are shown "
+        "(captured or probed, when, under which text), whole-prompt the maps of what prompts are "
+        "about, edges the filters that may snap masks to a picture",
     )
     world: str = option("small", "the world's name")
     split: str = option(
@@ -64,12 +69,12 @@ class Options:
         'the split that masks and VAE are measured on; "own": iid of scenes, the usual one of a '
         'data set, where several may have commas between them; "gen": iid, painted anew, for masks',
     )
-    count: int = option(200, "scenes for masks, VAE, calibration and training-free")
-    validation: int = option(100, "scenes that choose the thresholds, of training-free")
-    samples: int = option(100, "pictures for the recognition")
+    count: int = option(200, "scenes for masks, VAE, calibration and comparisons")
+    validation: int = option(100, "scenes that choose the thresholds of what is compared")
+    samples: int = option(100, "pictures for recognition, agreement and the sheet")
     steps: int = option(20, "UNet passes for a picture")
     guidance: float = option(GUIDANCE, "how strictly prompts are followed")
-    scenes: int = option(20000, "scenes that the judge is trained on, as in `ldznet train`")
+    scenes: int = option(20000, "scenes that judges are trained on, as in `ldznet train`")
     folder: Path = option(Path("runs/miniature"), "folder whose cache the judge's scenes come from")
     model: str = option(
         "miniature",
@@ -77,7 +82,7 @@ class Options:
     )
     head: str = option("miniature", 'name or file of the head; "training-free" for none')
     other_head: tuple[str, ...] = option(
-        (), "a further head that training-free is compared with; may be repeated"
+        (), "a further head for training-free and looks; may be repeated"
     )
     out: Path | None = option(
         None,
@@ -132,12 +137,12 @@ def describe(report: dict[str, Any]) -> str:
     blocks = []
     for part, figures in report.items():
         if all(isinstance(each, dict) for each in figures.values()):
-            blocks.append(f"{part}:\n\n{_as_table(figures)}")
+            blocks.append(f"{part}:\n\n{evaluate_compared.describe(figures)}")
             continue
         lines = [f"{part}:"]
         for name, value in figures.items():
-            shown = f"{value:.4f}" if isinstance(value, float) else str(value)
-            lines.append(f"  {name:<24} {shown}")
+            text = f"{value:.4f}" if isinstance(value, float) else str(value)
+            lines.append(f"  {name:<24} {text}")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
@@ -158,17 +163,27 @@ def _ask_of_data(options: Options, folder: Path) -> DataAsk:
     )
 
 
+def _ask_of_comparison(options: Options, miniature: Miniature, segmenter: Segmenter) -> ComparedAsk:
+    return ComparedAsk(
+        miniature=miniature,
+        trained=segmenter,
+        head=options.head,
+        other_heads=options.other_head,
+        world=options.world,
+        split=options.split,
+        count=options.count,
+        validation=options.validation,
+        steps=options.steps,
+    )
+
+
 def _measure(options: Options, miniature: Miniature, segmenter: Segmenter) -> dict[str, Any]:
     """The parts that are asked for, by name."""
     report: dict[str, Any] = {}
     if options.what == "calibration":
         report["calibration"] = _calibrate(options, segmenter)
-    if options.what == "training-free":
-        report[_compared(options)] = _compare(options, miniature, segmenter)
-    if options.what == "whole-prompt":
-        report |= _compare_prompt_maps(options, miniature, segmenter)
-    if options.what == "edges":
-        report |= _compare_edges(options, miniature, segmenter)
+    if options.what in COMPARISONS:
+        report |= compare(options.what, _ask_of_comparison(options, miniature, segmenter))
     if options.what in ("masks", "all"):
         report[f"masks of {options.split}"] = {
             "mask_threshold": segmenter.head.config.mask_threshold,
@@ -179,59 +194,21 @@ def _measure(options: Options, miniature: Miniature, segmenter: Segmenter) -> di
         report["vae"] = _reconstruction(options, miniature)
     if options.what in ("recognition", "all"):
         report["recognition"] = _recognition(options, miniature)
+    if options.what == "agreement":
+        report["agreement"] = _agreement(options, miniature, segmenter)
     return report
 
 
 def _masks(options: Options, miniature: Miniature, segmenter: Segmenter) -> MaskFigures:
     """Those of the split, and of "gen" those captured while it was painted anew."""
-    is_painted = options.split == _PAINTED
-    split = _OF_PAINTED if is_painted else options.split
-    shown = _shown(options, miniature, split, options.count, f"masks of {options.split}")
-    return evaluate_masks(segmenter, shown, painter=miniature if is_painted else None)
+    is_painted = options.split == PAINTED
+    split = OF_PAINTED if is_painted else options.split
+    asked = _shown(options, miniature, split, f"masks of {options.split}")
+    return evaluate_masks(segmenter, asked, painter=miniature if is_painted else None)
 
 
-def _shown(
-    options: Options, miniature: Miniature, split: str, count: int, name: str
-) -> Iterable[Case]:
-    """The first cases of a split, with a progress bar of this name."""
-    asked = cases(options.world, split, count, miniature.image_side)
-    return tqdm(asked, desc=name, unit="scene", total=count, leave=False)  # type: ignore[no-any-return]
-
-
-def _compare_prompt_maps(
-    options: Options, miniature: Miniature, segmenter: Segmenter
-) -> dict[str, Any]:
-    """On scenes that are painted anew, and on pictures painted from their captions."""
-    from ..evaluation.training_free.whole_prompt import KINDS, compare
-
-    report = {}
-    for kind in KINDS:
-        chosen_on, measured_on = (
-            _shown(options, miniature, split, count, f"{kind}, {split}")
-            for split, count in (
-                ("validation", options.validation),
-                (options.split, options.count),
-            )
-        )
-        report[f"whole prompts, {kind} pictures of {options.split}"] = compare(
-            miniature, segmenter, kind, chosen_on, measured_on, options.steps
-        )
-    return report
-
-
-def _compare_edges(
-    options: Options, miniature: Miniature, segmenter: Segmenter
-) -> dict[str, dict[str, Any]]:
-    """Every filter that is installed; the others with the reason."""
-    from ..evaluation.edges import evaluate_edges, find_snaps
-
-    snaps = find_snaps()
-    shown = _shown(options, miniature, options.split, options.count, "edges")
-    found = evaluate_edges(segmenter, shown, snaps.ways)
-    report: dict[str, dict[str, Any]] = {
-        f"edges, {options.split}": {name: each.summary() for name, each in found.items()}
-    }
-    return report | ({"left out": dict(snaps.left_out)} if snaps.left_out else {})
+def _shown(options: Options, miniature: Miniature, split: str, name: str) -> Iterable[Case]:
+    return shown(options.world, split, options.count, miniature.image_side, name)
 
 
 def _draw_sheet(options: Options, miniature: Miniature, segmenter: Segmenter) -> dict[str, Any]:
@@ -250,56 +227,11 @@ def _draw_training_free(options: Options, miniature: Miniature) -> dict[str, Any
     from ..evaluation.training_free.sheet import draw_sheet
 
     out = options.out or Path("training-free.png")
-    shown = _shown(options, miniature, options.split, options.count, "sheet")
+    asked = _shown(options, miniature, options.split, "sheet")
     segmenter = Segmenter(miniature, load_head(TRAINING_FREE))
     out.parent.mkdir(parents=True, exist_ok=True)
-    draw_sheet(miniature, segmenter, shown).save(out)
+    draw_sheet(miniature, segmenter, asked).save(out)
     return {"sheet": {"scenes": options.count, "file": str(out)}}
-
-
-def _compared(options: Options) -> str:
-    return f"ways without a trained head on {options.split}, {options.count} scenes"
-
-
-def _compare(
-    options: Options, miniature: Miniature, trained: Segmenter
-) -> dict[str, dict[str, float]]:
-    """Every way's figures on the split, with thresholds that the validation split chose.
-
-    For "gen" both are painted anew.
-    """
-    from ..evaluation.training_free.comparison import choose, cost_of, figures, tally
-    from ..evaluation.training_free.ways import ways_to_compare
-
-    default = Segmenter(miniature, load_head(TRAINING_FREE))
-    others = {name: Segmenter(miniature, load_head(name)) for name in options.other_head}
-    are_painted = options.split == _PAINTED
-    ways = ways_to_compare(default, {options.head: trained, **others}, are_painted=are_painted)
-    measured = _OF_PAINTED if are_painted else options.split
-    tallies = {}
-    for split, count in (("validation", options.validation), (measured, options.count)):
-        shown = _shown(options, miniature, split, count, split)
-        tallies[split] = tally(ways, miniature, shown, are_painted=are_painted)
-    example = next(cases(options.world, measured, 1, miniature.image_side))
-    return {
-        name: asdict(
-            figures(
-                tallies[measured][name],
-                choose(tallies["validation"][name]),
-                cost_of(way, miniature, example, is_painted=are_painted),
-            )
-        )
-        for name, way in tqdm(ways.items(), desc="cost", unit="way", leave=False)
-    }
-
-
-def _as_table(measured: dict[str, dict[str, float]]) -> str:
-    from ..evaluation.tables import as_table
-    from ..evaluation.training_free.comparison import Figures, table
-
-    if "cost" not in next(iter(measured.values())):
-        return as_table("way", measured)
-    return table({name: Figures(**each) for name, each in measured.items()})
 
 
 def _calibrate(options: Options, segmenter: Segmenter) -> dict[str, float]:
@@ -309,8 +241,9 @@ def _calibrate(options: Options, segmenter: Segmenter) -> dict[str, float]:
         raise InputError(
             "expected a head whose thresholds are stored, got none: calibrate a trained one"
         )
-    asked = cases(options.world, "validation", options.count, head.config.image_side)
-    found = calibrate(segmenter, tqdm(asked, desc="calibration", total=options.count, leave=False))
+    side = head.config.image_side
+    asked = shown(options.world, "validation", options.count, side, "calibration")
+    found = calibrate(segmenter, asked)
     head.config = dataclasses.replace(
         head.config,
         mask_threshold=found.mask_threshold,
@@ -332,10 +265,33 @@ def _reconstruction(options: Options, miniature: Miniature) -> dict[str, float]:
 def _recognition(options: Options, miniature: Miniature) -> dict[str, Any]:
     from ..evaluation.pictures.judge import train_judge
     from ..evaluation.pictures.measures import recognise
+
+    judge = train_judge(*_scenes_of_judges(options, miniature))
+    found = recognise(miniature, judge, options.samples, options.steps, options.guidance)
+    return {"judge_accuracy": judge.accuracy, **asdict(found)}
+
+
+def _agreement(options: Options, miniature: Miniature, segmenter: Segmenter) -> dict[str, Any]:
+    from ..evaluation.pictures.agreement import agree
+    from ..evaluation.pictures.rgb_judge import train_rgb_judge
+
+    judge = train_rgb_judge(*_scenes_of_judges(options, miniature))
+    found = agree(
+        miniature,
+        segmenter,
+        judge,
+        options.world,
+        options.samples,
+        steps=options.steps,
+        guidance=options.guidance,
+    )
+    return {"judge_accuracy": judge.accuracy, **found.summary()}
+
+
+def _scenes_of_judges(options: Options, miniature: Miniature) -> tuple[SceneCache, SceneCache]:
+    """What judges learn from, and what they are tried on."""
     from ..training.cache import SceneCache
 
     cache, side = options.folder / "cache", miniature.image_side
-    scenes = SceneCache(cache, options.world, "train", options.scenes, side)
-    judge = train_judge(scenes, SceneCache(cache, options.world, "validation", 500, side))
-    found = recognise(miniature, judge, options.samples, options.steps, options.guidance)
-    return {"judge_accuracy": judge.accuracy, **asdict(found)}
+    learnt = SceneCache(cache, options.world, "train", options.scenes, side)
+    return learnt, SceneCache(cache, options.world, "validation", 500, side)

@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from ..backends import load_backbone, needs_whole_unet
 from ..checkpoint import load_head
+from ..data_sets import FORMATS, Format, Partition, Row, check_pictures, read_data
 from ..errors import InputError
 from ..evaluation.data.figures import measure_data
 from ..evaluation.data.report import DataReport, as_markdown, draw_curves
-from ..evaluation.data.sets import FORMATS, Format, Partition, Row, check_pictures, read_data
 from ..segmenter import Segmenter
 from ..training_free import TRAINING_FREE
 from .models import DType

@@ -1,1 +1,1 @@
-"""Measurement: masks, presence, pictures and the VAE on held-out scenes of the world."""
+"""Measurement: masks, pictures, layers and costs, on held-out scenes and on data sets."""

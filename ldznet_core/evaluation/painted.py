@@ -35,7 +35,6 @@ class Painted(NamedTuple):
     """What heads read, trained ones and none, at the step nearest to t = 400."""
 
 
-@torch.inference_mode()
 def paint_anew(
     miniature: Miniature,
     case: Case,
@@ -45,7 +44,24 @@ def paint_anew(
     begins_at: float = _BEGIN,
     steps: int = _STEPS,
 ) -> Painted:
-    """Paint a scene by its caption.
+    """Paint a scene by its caption; the arguments are those of `paint_listening`."""
+    painted, captured = paint_listening(
+        miniature, case, latents, seed, begins_at=begins_at, steps=steps
+    )
+    return Painted(painted, min(captured, key=distance_from_best))
+
+
+@torch.inference_mode()
+def paint_listening(
+    miniature: Miniature,
+    case: Case,
+    latents: Tensor,
+    seed: int,
+    *,
+    begins_at: float = _BEGIN,
+    steps: int = _STEPS,
+) -> tuple[Tensor, tuple[Features, ...]]:
+    """Paint a scene by its caption, and keep what each step from t = 500 to 300 gave.
 
     Args:
         miniature: What paints.
@@ -54,6 +70,9 @@ def paint_anew(
         seed: Of all the noise.
         begins_at: The timestep up to which noise covers the scene; sampling makes a step there.
         steps: Of a whole sampling, of which those from there on are made.
+
+    Returns:
+        The picture's clean latents ``(1, 4, h, w)``, and what heads read, trained ones and none.
     """
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(latents.shape, generator=generator).to(latents)
@@ -68,7 +87,7 @@ def paint_anew(
         taps_of=_all_taps,
         begins_at=begins_at,
     )
-    return Painted(painted, min(captured, key=distance_from_best))
+    return painted, tuple(captured)
 
 
 def _all_taps(unet: nn.Module) -> Taps:

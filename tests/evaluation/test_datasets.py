@@ -14,17 +14,17 @@ import pytest
 from PIL import Image
 
 from ldznet_core import InputError, Segmenter, load_head, load_miniature
-from ldznet_core.evaluation.cases import Case, cases
-from ldznet_core.evaluation.data.figures import measure_data, squashed, squashed_mask
-from ldznet_core.evaluation.data.sets import Format, Row, check_pictures, read_data
-from ldznet_core.evaluation.data.sets.plain_pickle import read_plain_pickle
-from ldznet_core.evaluation.data.sets.shapes import (
+from ldznet_core.data_sets import Format, Row, check_pictures, read_data
+from ldznet_core.data_sets.plain_pickle import read_plain_pickle
+from ldznet_core.data_sets.shapes import (
     MaskFile,
     OutlinedPolygons,
     Polygons,
     RunLengths,
     read_polygons,
 )
+from ldznet_core.evaluation.cases import Case, cases
+from ldznet_core.evaluation.data.figures import measure_data, squashed, squashed_mask
 from ldznet_core.evaluation.metrics.clipseg import THRESHOLDS, ClipSegTally
 
 SIZE = (40, 60)

@@ -11,9 +11,7 @@ from PIL import Image
 from ldznet_core import Segmenter, load_head, load_miniature
 from ldznet_core.cli import main
 from ldznet_core.evaluation.cases import Case, cases
-from ldznet_core.evaluation.masks import evaluate_masks
-from ldznet_core.evaluation.metrics.overlap import overlap
-from ldznet_core.evaluation.training_free.comparison import (
+from ldznet_core.evaluation.comparison.figures import (
     THRESHOLDS,
     Chosen,
     Tally,
@@ -26,6 +24,10 @@ from ldznet_core.evaluation.training_free.comparison import (
     table,
     tally,
 )
+from ldznet_core.evaluation.comparison.sight import Sight
+from ldznet_core.evaluation.comparison.ways import Answer, Way
+from ldznet_core.evaluation.masks import evaluate_masks
+from ldznet_core.evaluation.metrics.overlap import overlap
 from ldznet_core.evaluation.training_free.controls import (
     central_cluster,
     centre_map,
@@ -33,8 +35,7 @@ from ldznet_core.evaluation.training_free.controls import (
     random_maps,
 )
 from ldznet_core.evaluation.training_free.sheet import draw_sheet
-from ldznet_core.evaluation.training_free.sight import Sight
-from ldznet_core.evaluation.training_free.ways import Answer, Way, ways_to_compare
+from ldznet_core.evaluation.training_free.ways import ways_to_compare
 from ldznet_core.miniature import Miniature
 from ldznet_core.probe import probe_noise
 from ldznet_core.training_free import LAYERS

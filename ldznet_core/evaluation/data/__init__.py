@@ -1,1 +1,1 @@
-"""Evaluation on data sets: their readers, their figures, and the report of them."""
+"""Evaluation on data sets: their figures, and the report of them."""

@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from ...data_sets import Row
+from ...data_sets.shapes import Mask
 from ...errors import InputError
 from ...picture_files import read_picture
 from ...pictures import size_of
@@ -27,8 +29,6 @@ from ..metrics.clipseg import ClipSegFigures, ClipSegTally
 from ..metrics.phrasecut import PhraseCutFigures, PhraseCutTally
 from ..metrics.ranking import PixelRanking
 from ..metrics.reliability import Reliability, ReliabilityFigures
-from .sets import Row
-from .sets.shapes import Mask
 
 _PIXELS_AT_ONCE = 2**24  # of a picture's maps in memory: 16 phrases at 1024x1024
 

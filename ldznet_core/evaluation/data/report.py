@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, TypedDict
 from PIL import Image, ImageDraw
 
 from ..metrics.phrasecut import ACCURACIES
+from ..tables import markdown
 
 _PANEL, _LEFT, _RIGHT, _TOP, _BOTTOM = 300, 44, 16, 40, 34
 _PANEL_WIDTH = _PANEL + _LEFT + _RIGHT
@@ -94,7 +95,7 @@ def _clipseg_part(splits: Splits) -> tuple[str, str]:
         f"CLIPSeg's protocol: pictures squashed to {side}x{side}, masks at t = {threshold:g}; "
         '"best" has the threshold in brackets, which the split itself chose; its AP is an integral '
         "over the recalls of 49 thresholds alone, so that it falls where these lie close together",
-        _table(heads, lines),
+        markdown(heads, lines),
     )
 
 
@@ -113,7 +114,7 @@ def _phrasecut_part(splits: Splits) -> tuple[str, str]:
         "PhraseCut's protocol: masks of the pictures' own size at "
         f"t = {first['clipseg']['threshold']:g}; found is what scores at least "
         f"{first['presence_threshold']:g} and has a mask",
-        _table(heads, lines),
+        markdown(heads, lines),
     )
 
 
@@ -129,13 +130,8 @@ def _presence_part(splits: Splits) -> tuple[str, str]:
     return (
         "Calibration and presence: ECE is the expected calibration error, of squashed pictures' "
         "pixels and of scores",
-        _table(heads, lines),
+        markdown(heads, lines),
     )
-
-
-def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rows = [heads, ["---"] * len(heads), *lines]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 
 def _per_cent(share: float | None) -> str:

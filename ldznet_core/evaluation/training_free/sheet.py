@@ -14,11 +14,12 @@ from ...miniature import Miniature
 from ...segmenter import Segmenter
 from ...training_free.noise import clipped
 from ..cases import Case
+from ..comparison.figures import shares
+from ..comparison.sight import Sight
+from ..comparison.ways import Answer
 from ..masks import LEAST_SIDE
 from ..metrics.overlap import overlap
-from .comparison import shares
-from .sight import Sight
-from .ways import NOISE_TIMESTEP, Answer
+from .ways import NOISE_TIMESTEP
 
 _SIDE = 128
 _GAP = 6

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,8 +13,9 @@ from ...training_free import LAYERS, Attention, Layers
 from ...training_free.links import refine, walk
 from ...training_free.noise import clipped
 from ...training_free.words import compete, enlarged, grid_of, on_grid, score_words
+from ..comparison.sight import Sight
+from ..comparison.ways import Answer, Way, by_capture, by_segmenter
 from .controls import central_cluster, centre_map, distance_map, random_maps
-from .sight import Sight
 
 NOISE_TIMESTEP = 500.0
 """Where noise differences are taken: half the noise, as in DiffEdit."""
@@ -30,21 +30,6 @@ _LAYERS = replace(LAYERS["miniature"], presence_words=())
 """The default's mask alone, whose own highest score is its presence."""
 
 _NO_CHOICE = 0.0  # the presence of controls, which cannot tell what is there
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Answer:
-    """What a way says of a picture."""
-
-    maps: Tensor
-    """``(P, h, w)`` on any grid, higher inside."""
-    presence: Tensor
-    """``(P,)``, higher for what is there."""
-    is_probability: bool = False
-    """Whether a threshold cuts the maps as they are; else as shares of their own range."""
-
-
-Way: TypeAlias = Callable[[Sight], Answer]
 
 
 def ways_to_compare(
@@ -74,26 +59,6 @@ def ways_to_compare(
         **{f"trained head `{name}`": by_segmenter(each) for name, each in heads.items()},
         **heard,
     }
-
-
-def by_segmenter(segmenter: Segmenter) -> Way:
-    """A head as users meet it."""
-
-    def answer(sight: Sight) -> Answer:
-        given = segmenter.segment_latents(sight.latents, sight.phrases)
-        return Answer(given.probabilities, torch.tensor(given.scores), is_probability=True)
-
-    return answer
-
-
-def by_capture(segmenter: Segmenter) -> Way:
-    """A head as users meet it who listen to the sampler; only of scenes that are painted anew."""
-
-    def answer(sight: Sight) -> Answer:
-        given = segmenter.segment_features(sight.latents, sight.captured, sight.phrases)
-        return Answer(given.probabilities, torch.tensor(given.scores), is_probability=True)
-
-    return answer
 
 
 def _words_alone() -> dict[str, Way]:

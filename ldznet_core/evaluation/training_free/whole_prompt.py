@@ -20,11 +20,11 @@ from ...training_free.noise import clipped
 from ...training_free.whole_prompt import THRESHOLD, WINDOW, PromptDifference, segment_prompt
 from ...world import Phrase, caption
 from ..cases import Case
+from ..comparison.figures import THRESHOLDS, precision_and_ious, shares
+from ..comparison.ways import Answer
 from ..metrics.overlap import overlap
 from ..painted import paint_anew
-from .comparison import THRESHOLDS, precision_and_ious, shares
 from .controls import centre_map, distance_map, random_maps
-from .ways import Answer
 
 Kind: TypeAlias = Literal["restored", "generated"]
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
-from ....errors import InputError
+from ..errors import InputError
 from .reading import field, first_file, height_and_width, read_json, records
 from .rows import Row, by_picture
 from .shapes import Corners, Nothing, OutlinedPolygons, read_polygons

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ....errors import InputError
+from ..errors import InputError
 
 Kind = TypeVar("Kind")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ....errors import InputError
+from ..errors import InputError
 from .shapes import Mask
 
 

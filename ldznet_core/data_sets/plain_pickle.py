@@ -6,7 +6,7 @@ import pickle
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ....errors import InputError
+from ..errors import InputError
 
 
 class _PlainUnpickler(pickle.Unpickler):

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from ....errors import InputError
+from ..errors import InputError
 from .plain_pickle import read_plain_pickle
 from .reading import field, first_file, height_and_width, read_json, records
 from .rows import Row, Truth, by_picture

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from ....errors import InputError
-from ....picture_files import check_picture, with_8_bits
-from ....pictures import to_picture
+from ..errors import InputError
+from ..picture_files import check_picture, with_8_bits
+from ..pictures import to_picture
 
 Mask: TypeAlias = NDArray[np.bool_]
 Corners: TypeAlias = NDArray[np.float64]

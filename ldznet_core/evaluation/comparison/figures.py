@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -39,6 +39,9 @@ _HEADINGS = (
 
 Kind: TypeAlias = Literal["thing", "small thing", "stuff"]
 
+NAMES: dict[Kind, str] = {"thing": "things", "stuff": "stuff"}
+"""The kinds that figures are given of, and how these begin."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -50,6 +53,8 @@ class Verdict:
     """Average precision of the map's pixels."""
     ious: tuple[float, ...]
     """With each of `THRESHOLDS`."""
+    scene: int = 0
+    """The number of the case."""
 
 
 @dataclass(slots=True)
@@ -106,7 +111,7 @@ def tally(
     for number, case in enumerate(cases):
         sight = Sight(miniature, case, number, is_painted=are_painted)
         for name, way in ways.items():
-            _judge(way(sight), case, tallies[name])
+            _judge(way(sight), sight, tallies[name])
     return tallies
 
 
@@ -124,19 +129,11 @@ def choose(given: Tally) -> Chosen:
 
 def figures(given: Tally, chosen: Chosen, cost: float) -> Figures:
     """What a way reaches with thresholds that it brings along."""
-    at = THRESHOLDS.index(chosen.mask)
-    values: dict[str, float] = {}
-    for kind, name in (("thing", "things"), ("stuff", "stuff")):
-        verdicts = given.of(kind)  # type: ignore[arg-type]  # both are kinds
-        found = [each.presence >= chosen.presence for each in verdicts]
-        ious = [each.ious[at] for each in verdicts]
-        gated = [iou * is_found for iou, is_found in zip(ious, found, strict=True)]
-        values |= {
-            f"{name}_precision": _mean([each.precision for each in verdicts]),
-            f"{name}_miou": _mean(ious),
-            f"{name}_gated_miou": _mean(gated),
-            f"{name}_found": _mean(found),
-        }
+    values = {
+        f"{name}_{figure}": _mean(each)
+        for kind, name in NAMES.items()
+        for figure, each in measures(given.of(kind), chosen).items()
+    }
     return Figures(
         **values,
         absent_rejected=_mean([score < chosen.presence for score in given.absent]),
@@ -146,20 +143,32 @@ def figures(given: Tally, chosen: Chosen, cost: float) -> Figures:
     )
 
 
+def measures(verdicts: Sequence[Verdict], chosen: Chosen) -> dict[str, list[float]]:
+    """Of each verdict, by the figure whose mean it counts in: all in [0, 1]."""
+    at = THRESHOLDS.index(chosen.mask)
+    found = [float(each.presence >= chosen.presence) for each in verdicts]
+    ious = [each.ious[at] for each in verdicts]
+    return {
+        "precision": [each.precision for each in verdicts],
+        "miou": ious,
+        "gated_miou": [iou * is_found for iou, is_found in zip(ious, found, strict=True)],
+        "found": found,
+    }
+
+
 @torch.inference_mode()
 def cost_of(way: Way, miniature: Miniature, case: Case, *, is_painted: bool = False) -> float:
     """CPU seconds of a way on a case, over those of a UNet pass of one row.
 
     What it takes to encode the case, or to paint it anew, is left out.
     """
-    latents = Sight(miniature, case).latents
-    context = miniature.encode_text([""])
-    timestep = torch.tensor([400.0])
+    sight = Sight(miniature, case, is_painted=is_painted)
+    context, timestep = miniature.encode_text([""]), torch.tensor([400.0])
     ratios = []
     for _ in range(_PAIRS):
-        sight = Sight(miniature, case, is_painted=is_painted)
-        one_pass = _seconds(lambda: miniature.unet(latents, timestep, context))
-        ratios.append(_seconds(lambda sight=sight: way(sight)) / one_pass)  # type: ignore[misc]
+        one_pass = _seconds(lambda: miniature.unet(sight.latents, timestep, context))
+        fresh = sight.afresh()
+        ratios.append(_seconds(lambda fresh=fresh: way(fresh)) / one_pass)  # type: ignore[misc]
     return statistics.median(ratios)
 
 
@@ -210,7 +219,8 @@ def precision_and_ious(
     return average_precision(taken, right), tuple(ious.tolist())
 
 
-def _judge(answer: Answer, case: Case, into: Tally) -> None:
+def _judge(answer: Answer, sight: Sight, into: Tally) -> None:
+    case = sight.case
     share = shares(answer, case.scene.labels.shape).numpy()
     presence = answer.presence.tolist()
     for index, phrase in enumerate(case.phrases):
@@ -220,9 +230,8 @@ def _judge(answer: Answer, case: Case, into: Tally) -> None:
         truth = case.mask(phrase)
         is_small = truth.sum() < LEAST_SIDE**2
         kind: Kind = "stuff" if case.is_stuff(phrase) else "small thing" if is_small else "thing"
-        into.verdicts.append(
-            Verdict(kind, presence[index], *precision_and_ious(share[index], truth))
-        )
+        precision, ious = precision_and_ious(share[index], truth)
+        into.verdicts.append(Verdict(kind, presence[index], precision, ious, sight.number))
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -231,5 +240,5 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def _mean(values: list[float] | list[bool]) -> float:
+def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else float("nan")

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from ....errors import InputError
+from ..errors import InputError
 from .reading import read_json, records
 from .rows import Row, Truth, by_picture
 from .shapes import Mask, MaskFile

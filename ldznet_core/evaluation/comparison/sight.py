@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
+
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ...capture import Features
+from ...capture import BEST_TIMESTEP, Features, distance_from_best
+from ...head import Head
 from ...miniature import Miniature
 from ...probe import probe_noise
+from ...segmenter import Segmenter
 from ...training_free import Attention, Layers, attend, find_places
 from ...training_free.noise import noise_difference
 from ..cases import Case
-from ..painted import paint_anew
+from ..painted import paint_listening
 
 
 class Sight:
@@ -32,19 +37,55 @@ class Sight:
         self.miniature, self.case, self.number = miniature, case, number
         self.phrases = [phrase.text for phrase in case.phrases]
         self.latents = miniature.encode_image(Image.fromarray(case.scene.image))
-        self.captured: Features | None = None
-        """What was captured while the scene was painted."""
+        self.steps: tuple[Features, ...] = ()
+        """What was captured while the scene was painted, at each step from t = 300 to 500."""
         if is_painted:
-            painted = paint_anew(miniature, case, self.latents, number)
-            self.latents, self.captured = painted.latents, painted.captured
+            self.latents, self.steps = paint_listening(miniature, case, self.latents, number)
         self.context = miniature.encode_text(self.phrases)
-        self._attention: dict[tuple[Layers, float], Attention] = {}
-        self._noise: dict[tuple[int, float], Tensor] = {}
+        self._forget()
+
+    def afresh(self) -> Sight:
+        """The same picture, of which nothing was asked yet."""
+        sight = copy(self)
+        sight._forget()
+        return sight
 
     @property
     def size(self) -> tuple[int, int]:
         """(h, w) of the latents."""
         return self.latents.shape[-2], self.latents.shape[-1]
+
+    @property
+    def captured(self) -> Features | None:
+        """That of the step nearest to t = 400."""
+        return min(self.steps, key=distance_from_best, default=None)
+
+    def features(
+        self, head: Head, texts: Sequence[str], timestep: float = BEST_TIMESTEP, seed: int = 0
+    ) -> Features:
+        """What a head reads of a pass over the picture, a row for each of the texts.
+
+        Args:
+            head: Says where in the UNet features are taken.
+            texts: What the pass is made under.
+            timestep: 0 to 999.
+            seed: Of the noise.
+        """
+        key = (tuple(head.config.taps), tuple(texts), timestep, seed)
+        if key not in self._features:
+            generator = torch.Generator().manual_seed(seed)
+            self._features[key] = self.miniature.probe(
+                self.latents, texts, timestep, generator, head.taps_of
+            )
+        return self._features[key]
+
+    def logits(self, segmenter: Segmenter, features: Features) -> Tensor:
+        """What a head makes of features for each phrase, ``(P, H, W)``."""
+        key = (segmenter, features)
+        if key not in self._logits:
+            given = segmenter.segment_features(self.latents, features, self.phrases)
+            self._logits[key] = given.logits
+        return self._logits[key]
 
     def attention(self, layers: Layers) -> Attention:
         """The attention of the layers for the phrases, by one pass under no text."""
@@ -76,3 +117,9 @@ class Sight:
             )
             self._noise[key] = noise_difference(estimates[1:], estimates[:1])
         return self._noise[key]
+
+    def _forget(self) -> None:
+        self._features: dict[tuple[object, ...], Features] = {}
+        self._logits: dict[tuple[Segmenter, Features], Tensor] = {}
+        self._attention: dict[tuple[Layers, float], Attention] = {}
+        self._noise: dict[tuple[int, float], Tensor] = {}

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ....errors import InputError
+from ..errors import InputError
 from .reading import field
 from .rows import Row, Truth, by_picture
 from .shapes import MaskFile, Nothing, Polygons, RunLengths, read_polygons

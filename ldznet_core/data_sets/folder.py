@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from ....errors import InputError
+from ..errors import InputError
 from .aigi import read_aigi
 from .lines import read_lines
 from .phrasecut import read_phrasecut
