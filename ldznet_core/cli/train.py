@@ -1,4 +1,4 @@
-"""``ldznet train``: the miniature's three stages, each in as many runs as it takes."""
+"""``ldznet train``: the miniature's three stages, or a head for another model, in as many runs."""
 
 from __future__ import annotations
 
@@ -7,26 +7,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import InputError
+from . import train_data
 from .options import option
+from .train_data import DataOptions
 
 if TYPE_CHECKING:
     from ..training import Stage
 
 
+_SCENE_SIDE = 128
+
+
 @dataclass(frozen=True, slots=True)
-class Options:
+class Options(DataOptions):
     """The flags of the command."""
 
     stage: Literal["vae", "ldm", "head"] = option("vae", "what is trained", positional=True)
     folder: Path = option(Path("runs/miniature"), "folder of states, logs, samples and weights")
     world: str = option("small", "the world's name")
     scenes: int = option(20000, "scenes to train on, rendered once")
-    side: int = option(128, "side of the scenes in pixels, a multiple of 64")
+    side: int | None = option(
+        None,
+        "side of scenes or square views in pixels, a multiple of 64 (default: 128, for SD 1.x 512)",
+    )
     steps: int = option(6000, "optimiser steps of the whole training, over all its runs")
-    batch: int = option(16, "samples a step and process")
+    batch: int = option(16, "samples a pass and process")
+    accumulate: int = option(1, "passes whose gradients make one step")
     learning_rate: float = option(5e-4, "peak of the cosine schedule")
     warmup: int = option(200, "steps until that peak")
-    average: float = option(0.998, "decay of the weights' moving average, 0 to 1")
+    average: float = option(0.998, "decay of the weights' moving average; 0 is none")
     budget_minutes: float = option(10.0, "wall-clock minutes after which this run saves and stops")
     sample_minutes: float = option(8.0, "minutes between saving points with sample sheets")
     precision: Literal["no", "bf16", "fp16"] = option("no", "mixed precision of the passes")
@@ -60,18 +69,23 @@ def run(options: Options) -> dict[str, object] | None:
         workers=options.workers,
         seed=options.seed,
         sample_minutes=options.sample_minutes,
+        accumulate=options.accumulate,
     )
-    stage: Stage = make_stage(
-        options.stage,
-        options.folder,
-        world=options.world,
-        scenes=options.scenes,
-        side=options.side,
-        crop=options.crop,
-        seed=options.seed,
-        kind=options.kind,
-        taps=parse_blocks(options.taps),
-    )
+    taps = parse_blocks(options.taps)
+    if options.data is None:
+        stage: Stage = make_stage(
+            options.stage,
+            options.folder,
+            world=options.world,
+            scenes=options.scenes,
+            side=options.side or _SCENE_SIDE,
+            crop=options.crop,
+            seed=options.seed,
+            kind=options.kind,
+            taps=taps,
+        )
+    else:
+        stage = _on_data(options, options.data, taps)
     done = train(stage, plan, options.folder, resume=options.resume)
     if not PartialState().is_main_process:
         return None
@@ -81,6 +95,23 @@ def run(options: Options) -> dict[str, object] | None:
         "of": options.steps,
         "weights": str(options.folder / "weights"),
     }
+
+
+def _on_data(options: Options, data: Path, taps: list[int]) -> Stage:
+    if options.stage != "head":
+        raise InputError(
+            f"expected the stage head with --data, got {options.stage}: scenes alone train the "
+            "miniature's own networks"
+        )
+    return train_data.make_stage(
+        options,
+        data,
+        options.folder,
+        kind=options.kind,
+        taps=taps,
+        side=options.side,
+        seed=options.seed,
+    )
 
 
 def parse_blocks(text: str) -> list[int]:

@@ -15,7 +15,7 @@ from ..capture import Features
 from ..errors import InputError
 from ..frames import STRIDE, pad_to, pad_to_multiple
 from ..taps import Taps, find_taps
-from ..unet import CrossAttention, FeedForward
+from ..unet import CrossAttention, FeedForward, recomputed
 from .config import HeadConfig, block_sizes
 from .inputs import check_context, check_feature, check_latents
 
@@ -24,6 +24,7 @@ LEVELS = 3
 
 _MULTIPLE = 2 ** (LEVELS - 1)
 _HEAD_WIDTH = 32
+_LAYERS_OF_DOUBLING = 3  # of `unfolding`
 _PRIOR = -1.5  # the first mask logit everywhere: a thing covers about a fifth of its picture
 
 
@@ -42,6 +43,8 @@ class CompactHead(nn.Module):
     which has seen the latents themselves, is unfolded to picture size. A presence of the whole
     picture bounds every pixel, so that what is absent has an empty mask and a low score.
     """
+
+    _recomputes = False
 
     def __init__(self, config: HeadConfig) -> None:
         """Build with fresh weights, which say nothing: logits need training."""
@@ -72,6 +75,10 @@ class CompactHead(nn.Module):
         )
         self.presence = Presence(widths[1], deepest)
         self.unfold = unfolding(widths[0])
+
+    def recompute(self, *, is_on: bool = True) -> None:
+        """Train in less memory and more time: see `unet.recomputed`."""
+        self._recomputes = is_on
 
     def taps_of(self, unet: nn.Module) -> Taps:
         """Where in a UNet it wants to listen; nowhere, if it reads no features."""
@@ -129,7 +136,7 @@ class CompactHead(nn.Module):
         for level, residual in enumerate(self.residuals):
             if level:
                 x = self.down[level - 1](x)
-            x = residual(x + self._read(features, level, x, size))
+            x = self._run(residual, x + self._read(features, level, x, size))
             levels.append(x)
         return Pixels(tuple(levels))
 
@@ -143,19 +150,31 @@ class CompactHead(nn.Module):
         tokens = self.text(context)
         each = len(context) // len(pixels.levels[0])
         levels = [level.repeat_interleave(each, dim=0) for level in pixels.levels]
-        x = self.phrase_blocks[-1](levels[-1], tokens)
+        x = self._run(self.phrase_blocks[-1], levels[-1], tokens)
         for level in reversed(range(LEVELS - 1)):
             enlarged = F.interpolate(x, levels[level].shape[-2:], mode="nearest")
             x = levels[level] + self.up[level](enlarged)
-            x = self.phrase_blocks[level](x, tokens)
+            x = self._run(self.phrase_blocks[level], x, tokens)
             if level == 1:
                 presence = self.presence(x, tokens)
-        return self.unfold(x), presence
+        return self._unfold(x), presence
 
     @property
     def _weight(self) -> Tensor:
         """A weight, for the device and the dtype of all."""
         return self.stem.weight
+
+    def _run(self, layer: nn.Module, *inputs: Tensor) -> Tensor:
+        given: Tensor = recomputed(layer, *inputs) if self._recomputes else layer(*inputs)
+        return given
+
+    def _unfold(self, x: Tensor) -> Tensor:
+        """`unfold`; doubling by doubling, if that saves memory."""
+        if not self._recomputes:
+            return self.unfold(x)  # type: ignore[no-any-return]  # a Sequential of layers
+        for start in range(0, len(self.unfold), _LAYERS_OF_DOUBLING):
+            x = self._run(self.unfold[start : start + _LAYERS_OF_DOUBLING], x)
+        return x
 
     def _read(
         self, features: Mapping[int, Tensor], level: int, x: Tensor, size: tuple[int, int]

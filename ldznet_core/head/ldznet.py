@@ -77,6 +77,10 @@ class LDZNetHead(nn.Module):
         head.load_state_dict(state)
         return head
 
+    def recompute(self, *, is_on: bool = True) -> None:
+        """Train in less memory and more time: see `unet.recomputed`."""
+        self._unet.recomputes = is_on
+
     def taps_of(self, unet: nn.Module) -> Taps:
         """Where in a UNet it wants to listen; nowhere, if it reads no features."""
         return find_taps(unet, self.config.taps) if self.config.taps else {}

@@ -1,4 +1,7 @@
-"""Training of the miniature: a VAE, then an LDM on its latents, then a head on its features."""
+"""Training of the miniature: a VAE, then an LDM on its latents, then a head on its features.
+
+The same loop trains heads on real pictures: `training.data`.
+"""
 
 from __future__ import annotations
 

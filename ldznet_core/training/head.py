@@ -26,7 +26,7 @@ from ..world import Draw, Phrase, caption, draw_phrases, mask_of, scenes_with_ma
 from .cache import SceneCache, to_unit_range
 from .losses import mask_losses
 from .plan import Batch, Plan
-from .sheets import grid
+from .sheets import grid, tinted
 
 _WINDOW = (300, 500)  # timesteps, the paper's (section 3.2)
 _CAPTIONED = 0.5  # share of features that saw the scene's caption, as a sampler's do
@@ -201,7 +201,7 @@ class HeadStage:
                 taps_of=self._head.taps_of,
             )
             probabilities = self._head(latents, context, features).sigmoid()[:, 0].cpu()
-        shown = [images, _tinted(images, masks, 0), _tinted(images, probabilities, 1)]
+        shown = [images, tinted(images, masks, 0), tinted(images, probabilities, 1)]
         half = _SHEET_SCENES // 2
         rows = [each[start : start + half] for start in (0, half) for each in shown]
         return grid(torch.cat(rows), half)
@@ -215,10 +215,3 @@ class HeadStage:
 def _masks(labels: list[np.ndarray], phrases: list[Phrase]) -> Tensor:
     masks = [mask_of(label, phrase.regions) for label, phrase in zip(labels, phrases, strict=True)]
     return torch.from_numpy(np.stack(masks)).float()
-
-
-def _tinted(images: Tensor, masks: Tensor, channel: int) -> Tensor:
-    """Greyish pictures ``(B, 3, H, W)`` with the ``(B, H, W)`` masks in one of the colours."""
-    tinted = images.mean(dim=1, keepdim=True).repeat(1, 3, 1, 1) * 0.5
-    tinted[:, channel] += masks
-    return tinted.clamp(-1, 1)

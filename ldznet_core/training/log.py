@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 _SIZE = (640, 240)
 _FRAME = (70, 20, 620, 210)  # left, top, right, bottom
+_UNDRAWN = ("step", "seconds", "steps_per_second")
 _INK, _FAINT, _RAW = (30, 30, 30), (220, 220, 220), (170, 190, 220)
 
 
@@ -25,8 +26,12 @@ class TrainingLog:
         self, step: int, seconds: float, figures: Mapping[str, float], *, steps_per_second: float
     ) -> None:
         """Append one line."""
+        rate = round(steps_per_second, 3)
+        self.add_figures(step, seconds, {**figures, "steps_per_second": rate})
+
+    def add_figures(self, step: int, seconds: float, figures: Mapping[str, float]) -> None:
+        """Append a line of what was measured at a saving point."""
         line = {"step": step, "seconds": round(seconds, 1), **figures}
-        line["steps_per_second"] = round(steps_per_second, 3)
         with self._lines.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
@@ -40,11 +45,8 @@ class TrainingLog:
         lines = self._read()
         if not lines:
             return
-        names = [name for name in lines[-1] if name not in ("step", "seconds", "steps_per_second")]
-        panels = [
-            _panel(name, [line["step"] for line in lines], [line[name] for line in lines])
-            for name in names
-        ]
+        names = list(dict.fromkeys(name for line in lines for name in line if name not in _UNDRAWN))
+        panels = [_panel(name, *_curve(name, lines)) for name in names]
         picture = Image.new("RGB", (_SIZE[0], _SIZE[1] * len(panels)), "white")
         for row, panel in enumerate(panels):
             picture.paste(panel, (0, row * _SIZE[1]))
@@ -54,6 +56,14 @@ class TrainingLog:
         if not self._lines.exists():
             return []
         return [json.loads(line) for line in self._lines.read_text("utf-8").splitlines()]
+
+
+def _curve(
+    name: str, lines: Sequence[Mapping[str, float]]
+) -> tuple[Sequence[float], Sequence[float]]:
+    """The steps of the lines that have a figure, and the figure there."""
+    points = [(line["step"], line[name]) for line in lines if name in line]
+    return [step for step, _ in points], [value for _, value in points]
 
 
 def _panel(name: str, steps: Sequence[float], values: Sequence[float]) -> Image.Image:

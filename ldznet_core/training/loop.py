@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 from ..errors import InputError
 from .log import TrainingLog
-from .plan import Batch, Plan, Stage
+from .plan import Batch, MeasuredStage, Plan, Stage
 
 
 @dataclass
@@ -38,24 +39,29 @@ class _Progress:
         self.seconds = state["seconds"]
 
 
-class _Batches(IterableDataset[Batch]):
-    """A stage's batches from a step on, in order, however many workers make them."""
+class _Batches(IterableDataset[list[Batch]]):
+    """The batches of each step from one on, in order, however many workers make them."""
 
-    def __init__(self, stage: Stage, plan: Plan, start: int, process: int) -> None:
-        self._stage, self._plan, self._start, self._process = stage, plan, start, process
+    def __init__(
+        self, make: Callable[[Plan, int, int], Batch], plan: Plan, start: int, process: int
+    ) -> None:
+        self._make, self._plan, self._start, self._process = make, plan, start, process
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[list[Batch]]:
         worker = torch.utils.data.get_worker_info()
         offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        passes = self._plan.accumulate
         for step in range(self._start + offset, self._plan.steps, stride):
-            yield self._stage.batch(self._plan, step, self._process)
+            numbers = range(step * passes, (step + 1) * passes)
+            yield [self._make(self._plan, number, self._process) for number in numbers]
 
 
 def train(stage: Stage, plan: Plan, run: Path, *, resume: bool) -> int:
     """Train a stage until its steps or this run's minutes are used up.
 
-    Everything needed to go on is in ``run / stage.name / "state"``; the averaged weights are
-    published to ``run / "weights"`` at the end and with each sample sheet.
+    Everything needed to go on is in ``run / stage.name / "state"``; the averaged weights, or
+    where no average is kept the last ones, are published to ``run / "weights"`` at the end and
+    with each sample sheet.
 
     Returns:
         The steps done so far, over all runs.
@@ -73,14 +79,15 @@ def train(stage: Stage, plan: Plan, run: Path, *, resume: bool) -> int:
     _check_state(folder, resume)
     trained = [each for each in stage.objective.parameters() if each.requires_grad]
     stage.objective.to(accelerator.device)
-    average = EMAModel(trained, decay=plan.average, foreach=True)
+    average = EMAModel(trained, decay=plan.average, foreach=True) if plan.average else None
     optimizer = torch.optim.AdamW(trained, plan.learning_rate, betas=(0.9, 0.99), fused=True)
     objective, optimizer = accelerator.prepare(stage.objective, optimizer)
     progress = _Progress()
-    accelerator.register_for_checkpointing(average, progress)
+    accelerator.register_for_checkpointing(*([average] if average else []), progress)
     if resume:
         accelerator.load_state(str(folder / "state"))
-    average.to(accelerator.device)
+    if average:
+        average.to(accelerator.device)
     _Runner(stage, plan, run, accelerator, objective, optimizer, average, trained, progress).run()
     accelerator.end_training()
     return progress.step
@@ -94,7 +101,7 @@ class _Runner:
     accelerator: Accelerator
     objective: nn.Module
     optimizer: torch.optim.Optimizer
-    average: EMAModel
+    average: EMAModel | None
     trained: list[nn.Parameter]
     progress: _Progress
 
@@ -113,19 +120,19 @@ class _Runner:
             desc=self.stage.name,
             disable=not self.accelerator.is_main_process,
         )
-        for batch in self._batches():
-            losses = self._step(batch)
+        for batches in self._batches():
+            losses = self._step(batches)
             progress.step += 1
-            progress.samples += plan.batch * self.accelerator.num_processes
+            progress.samples += self._samples_of_step
             bar.update()
             if progress.step % 10 and progress.step < plan.steps:
                 continue
             minutes = (time.monotonic() - start) / 60
             progress.seconds = earlier + 60 * minutes
             minutes, figures = self._agree(minutes, losses)
-            bar.set_postfix({name: f"{value:.4f}" for name, value in figures.items()})
+            rate = (progress.step - start_step) / max(minutes * 60, 1e-9)
+            bar.set_postfix_str(self._describe(figures, rate, minutes))
             if self.accelerator.is_main_process:
-                rate = (progress.step - start_step) / max(minutes * 60, 1e-9)
                 log.add(progress.step, progress.seconds, figures, steps_per_second=rate)
             if minutes >= plan.budget_minutes:
                 break
@@ -135,26 +142,47 @@ class _Runner:
         bar.close()
         self._save(log)
 
-    def _batches(self) -> DataLoader[Batch]:
+    @property
+    def _samples_of_step(self) -> int:
+        processes: int = self.accelerator.num_processes
+        return self.plan.batch * self.plan.accumulate * processes
+
+    def _describe(self, figures: dict[str, float], rate: float, minutes: float) -> str:
+        """Losses, samples a second, and what is left of the steps or of the budget."""
+        to_do = (self.plan.steps - self.progress.step) / max(60 * rate, 1e-9)
+        left = max(0.0, min(to_do, self.plan.budget_minutes - minutes))
+        told = {name: f"{value:.4f}" for name, value in figures.items()}
+        told |= {"samples/s": f"{rate * self._samples_of_step:.3g}", "minutes left": f"{left:.0f}"}
+        return ", ".join(f"{name}={value}" for name, value in told.items())
+
+    def _batches(self) -> DataLoader[list[Batch]]:
         process = self.accelerator.process_index
-        batches = _Batches(self.stage, self.plan, self.progress.step, process)
+        batches = _Batches(self.stage.batch, self.plan, self.progress.step, process)
         return DataLoader(batches, batch_size=None, num_workers=self.plan.workers)
 
-    def _step(self, batch: Batch) -> dict[str, Tensor]:
+    def _step(self, batches: list[Batch]) -> dict[str, Tensor]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.plan.rate_at(self.progress.step)
+        for number, batch in enumerate(batches, start=1):
+            is_last = number == len(batches)  # only then do processes share their gradients
+            with nullcontext() if is_last else self.accelerator.no_sync(self.objective):
+                losses = self._pass(batch, len(batches))
+        self.accelerator.clip_grad_norm_(self.trained, 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.average:
+            self.average.step(self.trained)
+        return losses
+
+    def _pass(self, batch: Batch, passes: int) -> dict[str, Tensor]:
         device = self.accelerator.device
         moved = {
             name: value.to(device) if isinstance(value, Tensor) else value
             for name, value in batch.items()
         }
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.plan.rate_at(self.progress.step)
         with self.accelerator.autocast():
             losses: dict[str, Tensor] = self.objective(moved)
-        self.accelerator.backward(losses["loss"])
-        self.accelerator.clip_grad_norm_(self.trained, 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.average.step(self.trained)
+        self.accelerator.backward(losses["loss"] / passes)
         return losses
 
     def _agree(self, minutes: float, losses: dict[str, Tensor]) -> tuple[float, dict[str, float]]:
@@ -181,17 +209,27 @@ class _Runner:
         self.accelerator.wait_for_everyone()
 
     def _show(self, folder: Path, log: TrainingLog) -> None:
-        self.average.store(self.trained)
-        self.average.copy_to(self.trained)
+        progress = self.progress
+        with self._averaged(), torch.inference_mode():
+            if isinstance(self.stage, MeasuredStage) and (figures := self.stage.figures()):
+                log.add_figures(progress.step, progress.seconds, figures)
+            self.stage.sheet().save(folder / f"samples-{progress.step:07d}.png")
+            self.stage.publish(self.run_folder / "weights", self._provenance())
+        log.plot()
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The networks with their averaged weights, at rest."""
+        if self.average:
+            self.average.store(self.trained)
+            self.average.copy_to(self.trained)
         self.stage.objective.eval()
         try:
-            with torch.inference_mode():
-                self.stage.sheet().save(folder / f"samples-{self.progress.step:07d}.png")
-            self.stage.publish(self.run_folder / "weights", self._provenance())
+            yield
         finally:
             self.stage.objective.train()
-            self.average.restore(self.trained)
-        log.plot()
+            if self.average:
+                self.average.restore(self.trained)
 
     def _provenance(self) -> str:
         progress = self.progress

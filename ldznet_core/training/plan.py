@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from PIL import Image
 from torch import nn
+
+from ..errors import InputError
 
 Batch = dict[str, Any]
 
@@ -19,15 +21,16 @@ class Plan:
 
     Attributes:
         steps: optimiser steps of the whole training, over all its runs.
-        batch: samples a step and process.
+        batch: samples a pass and process.
         learning_rate: the peak of the schedule.
         warmup: steps until that peak; a cosine follows, down to a hundredth of it.
-        average: decay of the weights' moving average.
+        average: decay of the weights' moving average; 0 keeps none, which saves its memory.
         budget_minutes: wall-clock minutes of this run, after which it saves and stops.
         precision: "no", "bf16" or "fp16", as Accelerate names them.
         workers: processes that make batches beside the training one.
         seed: of weights, batches and noise.
         sample_minutes: minutes between sample sheets, which are also saving points.
+        accumulate: passes whose gradients make one step.
     """
 
     steps: int
@@ -40,6 +43,20 @@ class Plan:
     workers: int = 0
     seed: int = 0
     sample_minutes: float = 5.0
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what no training can be.
+
+        Raises:
+            InputError: A count is below 1, or the average's decay no share.
+        """
+        if min(self.steps, self.batch, self.accumulate) < 1 or not 0 <= self.average < 1:
+            raise InputError(
+                "expected steps, batch and passes of at least 1 and an average from 0 to below 1, "
+                f"got {self.steps}, {self.batch}, {self.accumulate} and {self.average}: correct "
+                "them"
+            )
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step."""
@@ -62,10 +79,21 @@ class Stage(Protocol):
     objective: nn.Module
 
     def batch(self, plan: Plan, step: int, process: int) -> Batch:
-        """The batch of one step and process: a pure function of these and the plan's seed."""
+        """The batch of one pass and process: a pure function of these and the plan's seed.
+
+        Passes are counted as steps, unless several make one.
+        """
 
     def sheet(self) -> Image.Image:
         """A picture that shows how far the training has come."""
 
     def publish(self, folder: Path, provenance: str) -> None:
         """Write the networks' weights as the miniature loads them."""
+
+
+@runtime_checkable
+class MeasuredStage(Stage, Protocol):
+    """A stage that can tell how good its networks are on what they never saw."""
+
+    def figures(self) -> dict[str, float]:
+        """Figures for the log, by name; asked for before each sample sheet."""

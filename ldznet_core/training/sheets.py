@@ -21,6 +21,13 @@ def grid(images: Tensor, columns: int) -> Image.Image:
     return Image.fromarray(canvas)
 
 
+def tinted(images: Tensor, masks: Tensor, channel: int) -> Tensor:
+    """Greyish pictures ``(B, 3, H, W)`` with the ``(B, H, W)`` masks in one of the colours."""
+    tinted = images.mean(dim=1, keepdim=True).repeat(1, 3, 1, 1) * 0.5
+    tinted[:, channel] += masks
+    return tinted.clamp(-1, 1)
+
+
 def psnr(squared_error: Tensor) -> Tensor:
     """Decibels of a mean squared error between pictures in [-1, 1]."""
     return -10 * torch.log10(squared_error / 4)

@@ -6,6 +6,7 @@ from .attention import CrossAttention, FeedForward, SpatialTransformer, Transfor
 from .config import UNetConfig, infer_unet_config
 from .layers import Downsample, GroupNorm32, ResBlock, Upsample, timestep_embedding, zero_init
 from .model import Stage, UNet
+from .recomputation import recomputed
 
 __all__ = [
     "CrossAttention",
@@ -20,6 +21,7 @@ __all__ = [
     "UNetConfig",
     "Upsample",
     "infer_unet_config",
+    "recomputed",
     "timestep_embedding",
     "zero_init",
 ]

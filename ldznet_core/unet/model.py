@@ -12,6 +12,7 @@ from ..errors import InputError
 from .attention import SpatialTransformer
 from .config import UNetConfig
 from .layers import Downsample, GroupNorm32, ResBlock, Upsample, timestep_embedding, zero_init
+from .recomputation import recomputed
 
 MakeTransformer = Callable[[int, int, UNetConfig], SpatialTransformer]
 
@@ -44,6 +45,9 @@ def plain_transformer(block: int, channels: int, config: UNetConfig) -> SpatialT
 
 class UNet(nn.Module):
     """The denoising UNet of Stable Diffusion 1.x, with LDM's names for its weights."""
+
+    recomputes = False
+    """Whether training keeps no more of a stage than its input (`recomputation.recomputed`)."""
 
     def __init__(
         self, config: UNetConfig, make_transformer: MakeTransformer = plain_transformer
@@ -102,13 +106,18 @@ class UNet(nn.Module):
         )
         skips: list[Tensor] = []
         for stage in self.input_blocks:
-            x = stage(x, embedding, context, features)
+            x = self._run(stage, x, embedding, context, features)
             skips.append(x)
-        x = self.middle_block(x, embedding, context, features)
+        x = self._run(self.middle_block, x, embedding, context, features)
         for stage in self.output_blocks:
-            x = stage(torch.cat([x, skips.pop()], dim=1), embedding, context, features)
+            joined = torch.cat([x, skips.pop()], dim=1)
+            x = self._run(stage, joined, embedding, context, features)
         out: Tensor = self.out(x)
         return out
+
+    def _run(self, stage: nn.Module, *inputs: object) -> Tensor:
+        given: Tensor = recomputed(stage, *inputs) if self.recomputes else stage(*inputs)
+        return given
 
     def _check_sides(self, x: Tensor) -> None:
         height, width = x.shape[-2:]
