@@ -81,7 +81,7 @@ def looks_to_compare(
         **{_NAMES[text]: one(text) for text in _NAMES if text != own},
         **{f"t = {each}": one(timestep=each) for each in timesteps if each != usual},
         **averaged(f"t = {', '.join(map(str, timesteps))}", _probed(head, own, timesteps)),
-        **{f"control: t = {each}": one(timestep=each) for each in _CONTROLS},
+        **{f"control: t = {each}": one(timestep=each) for each in _CONTROLS if each != usual},
         **averaged(f"control: {len(seeds)} noises", _probed(head, own, [usual], seeds)),
     }
     if are_painted:
