@@ -1,9 +1,10 @@
-"""What holds for every test: no network, no hub behind a library's back, and who runs it."""
+"""What holds for every test: no network, no hub, the same chance each time, and who runs it."""
 
 from __future__ import annotations
 
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 def root() -> Path:
     """The project's folder."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def same_chance() -> None:
+    """Let torch's random numbers be the same, whichever tests ran before in this process."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)

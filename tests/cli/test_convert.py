@@ -221,6 +221,8 @@ def test_a_process_that_is_told_to_end_leaves_nothing(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Ctrl-C may be switched off where the tests run: a shell does so to what it runs behind.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         for _ in range(600):
