@@ -24,7 +24,7 @@ COMMANDS = {
     "convert": "turn the authors' checkpoint into a head in one safetensors file",
     "info": "describe a head or another weights file",
     "export-miniature": "write the miniature as a checkpoint that other programs load",
-    "train": "train the miniature, stage by stage",
+    "train": "train the miniature, stage by stage, or a head for another model",
     "evaluate": "measure the miniature and its head on held-out scenes",
     "probe": "measure which blocks of the UNet know what is where, at which timesteps",
     "study": "train and measure heads of several designs alike, as a table",

@@ -56,7 +56,7 @@ def validate(segmenter: Segmenter, rows: Iterable[Row]) -> Validation:
             present.append(given.scores[index])
             truth = row.truth.mask(size)
             for threshold, found in overlaps.items():
-                found.append(overlap(given.probabilities[index].numpy() > threshold, truth))
+                found.append(overlap(given.probabilities[index].cpu().numpy() > threshold, truth))
     mious = {threshold: mean_iou(found) for threshold, found in overlaps.items()}
     figures = {
         "validation_miou": mious[_FIXED],
