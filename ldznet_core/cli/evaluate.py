@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..evaluation.calibration import calibrate
 from ..evaluation.cases import Case
 from ..evaluation.masks import MaskFigures, evaluate_masks
+from ..evaluation.painted import OF_PAINTED, PAINTED
 from ..head import AnyHead
 from ..miniature import Miniature
 from ..miniature.sampling import GUIDANCE
@@ -25,7 +26,7 @@ from ..training_free import TRAINING_FREE
 from . import evaluate_compared, evaluate_data
 from .evaluate_compared import COMPARISONS, ComparedAsk, compare
 from .evaluate_data import DataAsk
-from .held_out import OF_PAINTED, PAINTED, shown
+from .held_out import shown
 from .models import DType, load_models
 from .options import option
 

@@ -24,13 +24,14 @@ from ..evaluation.comparison.gains import Compared, Gain, gains, table_with_gain
 from ..evaluation.comparison.ways import Way
 from ..evaluation.edges import evaluate_edges, find_snaps
 from ..evaluation.looks import looks_to_compare
+from ..evaluation.painted import OF_PAINTED, PAINTED
 from ..evaluation.tables import as_table
 from ..evaluation.training_free import whole_prompt
 from ..evaluation.training_free.ways import ways_to_compare
 from ..miniature import Miniature
 from ..segmenter import Segmenter
 from ..training_free import TRAINING_FREE
-from .held_out import OF_PAINTED, PAINTED, shown
+from .held_out import shown
 
 Comparison: TypeAlias = Literal["training-free", "looks", "whole-prompt", "edges"]
 """Ways without a trained head, what trained ones are shown, maps of prompts, filters at edges."""

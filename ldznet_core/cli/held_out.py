@@ -8,9 +8,6 @@ from tqdm import tqdm
 
 from ..evaluation.cases import Case, cases
 
-PAINTED, OF_PAINTED = "gen", "iid"
-"""The split of pictures that the miniature paints itself, and the split of their scenes."""
-
 
 def shown(world: str, split: str, count: int, side: int, name: str) -> Iterable[Case]:
     """The first cases of a split, with a progress bar of this name.

@@ -16,7 +16,8 @@ from .metrics.overlap import mean_iou, overlap
 REJECTED = 0.93
 """Share of absent phrases that the presence threshold rejects on the scenes that choose it."""
 
-_CANDIDATES = tuple(round(0.05 * number, 2) for number in range(4, 17))
+CANDIDATES = tuple(round(0.05 * number, 2) for number in range(4, 17))
+"""Mask thresholds, of which the best one is chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def calibrate(segmenter: Segmenter, cases: Iterable[Case]) -> Calibration:
                 answers.append((given.probabilities[index].numpy(), case.mask(phrase)))
     mious = {
         threshold: mean_iou([overlap(each > threshold, truth) for each, truth in answers])
-        for threshold in _CANDIDATES
+        for threshold in CANDIDATES
     }
     best = max(mious, key=lambda threshold: mious[threshold])
     parting = part(present, absent)

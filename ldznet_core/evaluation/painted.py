@@ -20,6 +20,9 @@ from ..training_free import LAYERS, find_places
 from ..world import caption
 from .cases import Case
 
+PAINTED, OF_PAINTED = "gen", "iid"
+"""The split of pictures that the miniature paints itself, and the split of their scenes."""
+
 _BEGIN = 449.0
 """Of 20 steps the last before t = 400."""
 

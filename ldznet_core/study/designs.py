@@ -7,9 +7,9 @@ from typing import Literal, TypeAlias
 
 import torch
 
-from ..checkpoint import read_config
 from ..head import AnyHead, CompactHead, HeadConfig, LDZNetHead
 from ..miniature import Miniature
+from ..training.head import COMPACT_WIDTHS
 from .concatenation import ConcatenationHead
 from .rgbnet import CHANNELS, RGBNet
 
@@ -81,8 +81,7 @@ def make_head(design: Design, miniature: Miniature, side: int) -> AnyHead:
         probes_once=True,
     )
     if design.kind == "compact":
-        widths = read_config("miniature-compact").widths
-        ours = CompactHead(replace(config, kind="compact", unet=unet, widths=widths))
+        ours = CompactHead(replace(config, kind="compact", unet=unet, widths=COMPACT_WIDTHS))
         return ours.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # a fifth faster on a CPU
     if design.sees_pictures:
         config = replace(config, unet=replace(config.unet, in_channels=CHANNELS))

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ..capture import BEST_TIMESTEP, Features, Source
 from ..evaluation.cases import Case, cases
-from ..evaluation.painted import paint_anew
+from ..evaluation.painted import OF_PAINTED, PAINTED, paint_anew
 from ..miniature import Miniature
 from ..pictures import to_picture
 from ..taps import Taps, find_taps
@@ -27,9 +27,6 @@ from .rgbnet import fold
 
 CHOOSING = "validation"
 """The split on which thresholds are chosen."""
-
-PAINTED = "gen"
-"""The split of scenes that the miniature has painted anew; scenes of `iid` underlie it."""
 
 _USUAL = ("iid", "comb", "style", PAINTED)
 _UNKNOWN = "caption-only"  # worlds have it whose training leaves out some things' masks
@@ -77,7 +74,7 @@ def load_held_out(
         count: How many scenes.
         side: Of their pictures in pixels.
     """
-    asked = tuple(cases(world, "iid" if split == PAINTED else split, count, side))
+    asked = tuple(cases(world, OF_PAINTED if split == PAINTED else split, count, side))
     path = folder / f"{world}-{split}-{count}-{side}.safetensors"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from ..miniature import Miniature
 from ..miniature.parts import WEIGHTS
 from ..miniature.vae import encode
 from ..training import SceneCache
+from ..training.cache import latents_name
 from ..weights import read_id
 from ..world import scenes_with_masks
 from .held_out import HeldOut, load_held_out
@@ -44,7 +45,7 @@ class Material:
         self.labels = self.scenes.labels()
         self.pictures = self.scenes.images()
         self.latents = self.scenes.latents(
-            read_id(weights / "vae")[:12],
+            latents_name(weights),
             lambda images: encode(miniature.vae, images.to(miniature.device)),
         )
         self._folder, self._name = folder, read_id(weights / "unet")[:12]

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import Any, TypedDict
 
 from ..evaluation.masks import LEAST_SIDE
+from ..evaluation.painted import PAINTED
 from .cells import CellFigures
 from .designs import TABLES, TableName
-from .held_out import PAINTED
 from .settings import Settings
 from .table import costs, tables
 

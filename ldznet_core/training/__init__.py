@@ -16,9 +16,8 @@ from accelerate.utils import set_seed
 from ..errors import InputError
 from ..head.config import Kind
 from ..taps import BLOCKS
-from ..weights import read_id
 from ..world import WORLDS
-from .cache import SceneCache
+from .cache import SceneCache, latents_name
 from .loop import lacks_accelerator, train
 from .plan import Plan, Stage
 
@@ -83,14 +82,9 @@ def _make(
         from .ldm import LDMStage
 
         vae = load_vae(weights / "vae").to(device)
-        return LDMStage(train_cache, vae, _latents_name(weights))
+        return LDMStage(train_cache, vae, latents_name(weights))
     from ..miniature import load_miniature
     from .head import HeadStage
 
     miniature = load_miniature(device, folder=weights)
-    return HeadStage(train_cache, held_out, miniature, _latents_name(weights), kind, taps)
-
-
-def _latents_name(weights: Path) -> str:
-    """Names a VAE's latents after its weights, so that another one's are never taken for them."""
-    return read_id(weights / "vae")[:12]
+    return HeadStage(train_cache, held_out, miniature, latents_name(weights), kind, taps)

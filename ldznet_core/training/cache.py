@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from ..weights import read_id
 from ..world import Layout, draw_layout, render
 
 _CHUNK = 256
@@ -86,6 +87,11 @@ class SceneCache:
 
     def _path(self, what: str) -> Path:
         return self.folder / f"{self.world}-{self.split}-{self.count}-{self.side}-{what}.npy"
+
+
+def latents_name(weights: Path) -> str:
+    """Names a VAE's latents after its weights, so that another one's are never taken for them."""
+    return read_id(weights / "vae")[:12]
 
 
 def to_unit_range(images: NDArray[np.uint8]) -> Tensor:

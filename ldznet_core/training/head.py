@@ -34,9 +34,13 @@ _UNTOLD = 0.25  # share of features that saw no text, of heads that may be probe
 _RESTORED = 0.5  # share of latents that are the miniature's own, as those of its pictures are
 _ABSENT = 0.3  # share of phrases that name nothing in the scene
 _SHEET_SCENES = 12
-_COMPACT_WIDTHS = (64, 96, 128)
 _COMPACT_TIMESTEP = 100.0  # of a probe: 0.02 of mIoU better than 400, chosen on `validation`
-_PHRASES: dict[Kind, int] = {"ldznet": 1, "compact": 4}  # asked of a scene in a batch
+
+COMPACT_WIDTHS = (64, 96, 128)
+"""Of the miniature's compact heads."""
+
+PHRASES: dict[Kind, int] = {"ldznet": 1, "compact": 4}
+"""Asked of a picture in a batch, by the kind of head."""
 
 
 class _Objective(nn.Module):
@@ -137,7 +141,7 @@ class HeadStage:
                 config,
                 kind=kind,
                 unet=unet,
-                widths=_COMPACT_WIDTHS,
+                widths=COMPACT_WIDTHS,
                 probes_once=True,
                 timestep=_COMPACT_TIMESTEP,
             )
@@ -157,7 +161,7 @@ class HeadStage:
         indices = [draw.choice(self._shown) for _ in range(plan.batch)]
         layouts = [self._scenes.layout(index) for index in indices]
         labels = [self._labels[index] for index in indices]
-        asked = _PHRASES[self._head.config.kind]
+        asked = PHRASES[self._head.config.kind]
         phrases = [
             draw_phrases(layout, label, draw, asked, absent=_ABSENT)
             for layout, label in zip(layouts, labels, strict=True)

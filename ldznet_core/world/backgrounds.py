@@ -69,23 +69,13 @@ def _beach(draw: Draw, side: int) -> tuple[Picture, Labels]:
 
 
 def _meadow(draw: Draw, side: int) -> tuple[Picture, Labels]:
-    rows = _rows(side)
-    horizon = draw.uniform(0.36, 0.56)
-    hills = horizon + _wave(draw, side, 0.05)
-    sky = _fade((110, 186, 240), (206, 234, 250), rows / horizon)
-    grass = _fade((132, 196, 78), (74, 148, 54), (rows - horizon) / 0.5)
-    labels = (rows > hills).astype(np.uint8)
-    return _finish(draw, _select(labels, (sky, grass)), 11.0), labels
+    sky, grass = ((110, 186, 240), (206, 234, 250)), ((132, 196, 78), (74, 148, 54))
+    return _open_land(draw, side, (0.36, 0.56), 0.05, sky, grass, 11.0)
 
 
 def _snowy_field(draw: Draw, side: int) -> tuple[Picture, Labels]:
-    rows = _rows(side)
-    horizon = draw.uniform(0.36, 0.56)
-    drifts = horizon + _wave(draw, side, 0.04)
-    sky = _fade((124, 158, 186), (186, 208, 222), rows / horizon)
-    snow = _fade((250, 252, 255), (218, 230, 244), (rows - horizon) / 0.5)
-    labels = (rows > drifts).astype(np.uint8)
-    return _finish(draw, _select(labels, (sky, snow)), 7.0), labels
+    sky, snow = ((124, 158, 186), (186, 208, 222)), ((250, 252, 255), (218, 230, 244))
+    return _open_land(draw, side, (0.36, 0.56), 0.04, sky, snow, 7.0)
 
 
 def _night_sky(draw: Draw, side: int) -> tuple[Picture, Labels]:
@@ -129,13 +119,8 @@ def _wooden_table(draw: Draw, side: int) -> tuple[Picture, Labels]:
 
 
 def _desert(draw: Draw, side: int) -> tuple[Picture, Labels]:
-    rows = _rows(side)
-    horizon = draw.uniform(0.34, 0.5)
-    crest = horizon + _wave(draw, side, 0.07)
-    sky = _fade((84, 158, 226), (248, 226, 186), rows / horizon)
-    dunes = _fade((236, 176, 104), (206, 132, 70), (rows - horizon) / 0.5)
-    labels = (rows > crest).astype(np.uint8)
-    return _finish(draw, _select(labels, (sky, dunes)), 9.0), labels
+    sky, dunes = ((84, 158, 226), (248, 226, 186)), ((236, 176, 104), (206, 132, 70))
+    return _open_land(draw, side, (0.34, 0.5), 0.07, sky, dunes, 9.0)
 
 
 def _mountains(draw: Draw, side: int) -> tuple[Picture, Labels]:
@@ -227,6 +212,24 @@ def _stage(draw: Draw, side: int) -> tuple[Picture, Labels]:
     boards = _fade((186, 138, 88), (130, 88, 52), (rows - edge) / 0.25)
     labels = (rows > edge).astype(np.uint8)
     return _finish(draw, _select(labels, (curtain, boards)), 6.0), labels
+
+
+def _open_land(
+    draw: Draw,
+    side: int,
+    horizons: tuple[float, float],
+    hills: float,
+    sky: tuple[Colour, Colour],
+    ground: tuple[Colour, Colour],
+    strength: float,
+) -> tuple[Picture, Labels]:
+    """Sky over ground, whose edge is so hilly; each fades from its first colour to its second."""
+    rows = _rows(side)
+    horizon = draw.uniform(*horizons)
+    edge = horizon + _wave(draw, side, hills)
+    labels = (rows > edge).astype(np.uint8)
+    layers = (_fade(*sky, rows / horizon), _fade(*ground, (rows - horizon) / 0.5))
+    return _finish(draw, _select(labels, layers), strength), labels
 
 
 def _finish(draw: Draw, picture: Picture, strength: float) -> Picture:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from tqdm import tqdm
 
 from ...miniature import Miniature
 from ...segmentation import Segmentation
 from ...segmenter import Segmenter
-from ...world import Layout, caption, draw_layout
+from ...world import Layout
 from ..masks import LEAST_SIDE
 from ..metrics.overlap import Overlap, mean_iou, overlap, rate
+from .prompts import paint_prompts
 from .rgb_judge import RGBJudge
 
 
@@ -76,16 +76,10 @@ def agree(
         guidance: How strictly prompts are followed.
     """
     agreement = Agreement()
-    for index in tqdm(range(count), desc="agreement", unit="picture", leave=False):
-        layout = draw_layout(world, "iid", index)
-        prompt = caption(layout, plain=True)
-        made = miniature.generate(
-            prompt,
-            seed=index,
-            steps=steps,
-            guidance=guidance,
-            taps_of=segmenter.head.taps_of,
-        )
+    painted = paint_prompts(
+        miniature, segmenter, world, count, steps=steps, guidance=guidance, name="agreement"
+    )
+    for layout, _, made in painted:
         things = _things_of(layout)
         texts = [name if colour is None else f"{colour} {name}" for name, colour in things]
         given = segmenter.segment_sampled(made.latents, made.features, texts, threshold=None)

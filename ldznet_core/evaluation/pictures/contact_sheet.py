@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
-from tqdm import tqdm
 
 from ...miniature import Miniature
 from ...overlay import overlay
 from ...segmentation import Segmentation
 from ...segmenter import Segmenter
-from ...world import Draw, Layout, all_phrases, caption, draw_layout, draw_phrases, render
+from ...world import Draw, Layout, all_phrases, draw_phrases, render
+from .prompts import paint_prompts
 
 _COLUMNS = 4
 _GAP = 8
@@ -40,16 +40,10 @@ def make_rows(
     threshold.
     """
     rows = []
-    for index in tqdm(range(count), desc="sheet", unit="picture", leave=False):
-        layout = draw_layout(world, "iid", index)
-        prompt = caption(layout, plain=True)
-        made = miniature.generate(
-            prompt,
-            seed=index,
-            steps=steps,
-            guidance=guidance,
-            taps_of=segmenter.head.taps_of,
-        )
+    painted = paint_prompts(
+        miniature, segmenter, world, count, steps=steps, guidance=guidance, name="sheet"
+    )
+    for layout, prompt, made in painted:
         phrases = _phrases(layout, miniature.image_side)
         masks = segmenter.segment_sampled(made.latents, made.features, phrases, threshold=None)
         rows.append(Row(prompt, made.image, masks))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,22 +42,50 @@ def train_judge(
     """A judge trained on real composed scenes, the same for the same arguments."""
     names = thing_names(scenes.world)
     torch.manual_seed(0)
-    network = _network(len(names))
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.05)
+    network, truths = _network(len(names)), _truths(scenes, names)
+
+    def loss(logits: Tensor, chosen: list[int]) -> Tensor:
+        return F.binary_cross_entropy_with_logits(logits, truths[chosen])
+
+    teach(network, scenes, loss, "judge", steps=steps, batch=batch, weight_decay=0.05)
+    return Judge(names, network, _accuracy(network, held_out, names))
+
+
+def teach(
+    network: nn.Module,
+    scenes: SceneCache,
+    loss_of: Callable[[Tensor, list[int]], Tensor],
+    name: str,
+    *,
+    steps: int,
+    batch: int,
+    weight_decay: float,
+) -> None:
+    """Train a judge on real composed scenes, distorted; afterwards it is in eval mode.
+
+    Args:
+        network: From ``(B, 3, S, S)`` RGB in [-1, 1] to logits.
+        scenes: To learn from.
+        loss_of: Of the logits of the scenes with these numbers.
+        name: Of the draws of scenes, and of the progress bar.
+        steps: Of the optimiser.
+        batch: Scenes a step.
+        weight_decay: AdamW's.
+    """
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _PEAK_RATE, steps)
-    images, truths = scenes.images(), _truths(scenes, names)
-    generator = generator_for("judge")
+    images, generator = scenes.images(), generator_for(name)
     network.train()
-    for _ in tqdm(range(steps), desc="judge", unit="step", leave=False):
-        chosen = torch.randint(0, scenes.count, (batch,), generator=generator).tolist()
-        seen = distorted(to_unit_range(images[sorted(chosen)]), generator)
-        loss = F.binary_cross_entropy_with_logits(network(seen), truths[sorted(chosen)])
+    for _ in tqdm(range(steps), desc=name, unit="step", leave=False):
+        drawn = torch.randint(0, scenes.count, (batch,), generator=generator)
+        chosen = sorted(drawn.tolist())
+        seen = _distorted(to_unit_range(images[chosen]), generator)
+        loss = loss_of(network(seen), chosen)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
     network.eval()
-    return Judge(names, network, _accuracy(network, held_out, names))
 
 
 def _network(classes: int) -> nn.Module:
@@ -83,7 +111,7 @@ def _truths(scenes: SceneCache, names: Sequence[str]) -> Tensor:
     return torch.tensor([[float(name in each) for name in names] for each in present])
 
 
-def distorted(images: Tensor, generator: torch.Generator) -> Tensor:
+def _distorted(images: Tensor, generator: torch.Generator) -> Tensor:
     """Blurred by halving, noisy and shifted in light, so that fine detail is no crutch."""
     count = len(images)
     soft = F.interpolate(F.avg_pool2d(images, 2), scale_factor=2, mode="bilinear")

@@ -16,17 +16,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from ...training.cache import SceneCache, to_unit_range
-from ...training.randomness import generator_for
-from ...world import Region, background_names, regions_of, thing_names
+from ...world import background_names, regions_of, thing_names
 from ...world.backgrounds import background_named
 from ...world.objects import thing_named
-from .judge import distorted
+from .judge import teach
 
 _WIDTHS = (24, 48, 96, 128)
-_PEAK_RATE = 3e-3
 
 Sort = tuple[str, str | None]
 """What a pixel can be: a thing with its colour, or stuff, which has none."""
@@ -82,21 +79,13 @@ def train_rgb_judge(
     sorts = sorts_of(scenes.world)
     torch.manual_seed(0)
     network = _Network(len(sorts))
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _PEAK_RATE, steps)
-    images, labels = scenes.images(), scenes.labels()
-    generator = generator_for("rgb judge")
-    network.train()
-    for _ in tqdm(range(steps), desc="RGB judge", unit="step", leave=False):
-        chosen = sorted(torch.randint(0, scenes.count, (batch,), generator=generator).tolist())
-        truths = torch.stack([_truth(scenes, index, labels[index], sorts) for index in chosen])
-        seen = distorted(to_unit_range(images[chosen]), generator)
-        loss = F.cross_entropy(network(seen), truths)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-        schedule.step()
-    network.eval()
+    labels = scenes.labels()
+
+    def loss(logits: Tensor, chosen: list[int]) -> Tensor:
+        truths = [_truth(scenes, index, labels[index], sorts) for index in chosen]
+        return F.cross_entropy(logits, torch.stack(truths))
+
+    teach(network, scenes, loss, "rgb judge", steps=steps, batch=batch, weight_decay=0.01)
     return RGBJudge(sorts, network, _accuracy(network, held_out, sorts))
 
 
@@ -143,19 +132,16 @@ def _truth(
 ) -> Tensor:
     """The sort ``(H, W)`` of each pixel of a scene."""
     regions = regions_of(scenes.layout(index))
-    table = np.asarray([sorts.index(_sort_of(region)) for region in regions])
+    table = np.asarray([sorts.index((region.name, region.colour)) for region in regions])
     return torch.from_numpy(table[labels])
-
-
-def _sort_of(region: Region) -> Sort:
-    return (region.name, region.colour)
 
 
 @torch.inference_mode()
 def _accuracy(network: nn.Module, held_out: SceneCache, sorts: Sequence[Sort]) -> float:
+    images, labels = held_out.images(), held_out.labels()
     right = []
     for index in range(held_out.count):
-        logits = network(to_unit_range(held_out.images()[index][None]))[0]
-        truth = _truth(held_out, index, held_out.labels()[index], sorts)
+        logits = network(to_unit_range(images[index][None]))[0]
+        truth = _truth(held_out, index, labels[index], sorts)
         right.append((logits.argmax(dim=0) == truth).float().mean().item())
     return float(np.mean(right))

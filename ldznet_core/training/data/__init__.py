@@ -16,8 +16,8 @@ from ...backends import load_backbone, needs_whole_unet
 from ...data_sets import Row, check_pictures
 from ...errors import InputError
 from ...head import HeadConfig
-from ...head.config import Kind
 from ...world.draw import Draw
+from ..head import PHRASES
 from ..loop import lacks_accelerator
 from .examples import Asking, Examples, together
 from .frozen import FrozenModel, TrainingBackbone
@@ -27,8 +27,6 @@ from .stage import DataHeadStage
 from .views import Arrays, Views, fill_views, kept_of
 
 __all__ = ["DataHeadStage", "DataPlan", "HeadPlan", "hold_out", "make_data_stage"]
-
-_PHRASES: dict[Kind, int] = {"ldznet": 1, "compact": 4}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +76,7 @@ def make_data_stage(
     """
     _check(plan)
     check_pictures([*rows, *held_out])
-    phrases = plan.phrases or _PHRASES[plan.head.kind]
+    phrases = plan.phrases or PHRASES[plan.head.kind]
     set_seed(plan.seed)
     state = PartialState(cpu=lacks_accelerator())
     backbone = _load(plan, state.device)

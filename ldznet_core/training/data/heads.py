@@ -13,11 +13,12 @@ from ...errors import InputError
 from ...head import AnyHead, CompactHead, HeadConfig, LDZNetHead
 from ...head.config import Kind
 from ...unet import UNetConfig
+from ..head import COMPACT_WIDTHS
 
 SIDES = {"miniature": 128, "sd1": 512}
 """Of the pictures that a family's UNet was trained on, in pixels."""
 
-WIDTHS = {"miniature": (64, 96, 128), "sd1": (128, 256, 384)}
+WIDTHS = {"miniature": COMPACT_WIDTHS, "sd1": (128, 256, 384)}
 """Of a family's compact heads: 1.8 and 16.2 million weights with taps 6 to 13."""
 
 

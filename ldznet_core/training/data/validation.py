@@ -9,14 +9,13 @@ from itertools import groupby
 import numpy as np
 
 from ...data_sets import Row
-from ...evaluation.calibration import part
+from ...evaluation.calibration import CANDIDATES, part
 from ...evaluation.metrics.overlap import Overlap, mean_iou, overlap, rate
 from ...picture_files import read_picture
 from ...pictures import size_of
 from ...segmentation import Segmentation
 from ...segmenter import Segmenter
 
-_THRESHOLDS = tuple(round(0.05 * number, 2) for number in range(4, 17))
 _FIXED = 0.5
 
 
@@ -45,7 +44,7 @@ def validate(segmenter: Segmenter, rows: Iterable[Row]) -> Validation:
         rows: Those of a picture together; pictures that have another size than their masks are
             left out.
     """
-    overlaps: dict[float, list[Overlap]] = {threshold: [] for threshold in _THRESHOLDS}
+    overlaps: dict[float, list[Overlap]] = {threshold: [] for threshold in CANDIDATES}
     present: list[float] = []
     absent: list[float] = []
     for given, asked, size in _answers(segmenter, rows):

@@ -1,0 +1,48 @@
+"""Pictures of unselected prompts, painted while a head listens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tqdm import tqdm
+
+from ...miniature import Generation, Miniature
+from ...segmenter import Segmenter
+from ...world import Layout, caption, draw_layout
+
+
+def paint_prompts(
+    miniature: Miniature,
+    segmenter: Segmenter,
+    world: str,
+    count: int,
+    *,
+    steps: int,
+    guidance: float,
+    name: str,
+) -> Iterator[tuple[Layout, str, Generation]]:
+    """The first captions of the "iid" split, painted with their numbers as seeds.
+
+    Args:
+        miniature: What paints.
+        segmenter: Whose head says where to listen.
+        world: The world's name.
+        count: Pictures.
+        steps: UNet passes of a picture.
+        guidance: How strictly prompts are followed.
+        name: Of the progress bar.
+
+    Yields:
+        The scene that the prompt is of, the prompt, and what was made of it.
+    """
+    for index in tqdm(range(count), desc=name, unit="picture", leave=False):
+        layout = draw_layout(world, "iid", index)
+        prompt = caption(layout, plain=True)
+        made = miniature.generate(
+            prompt,
+            seed=index,
+            steps=steps,
+            guidance=guidance,
+            taps_of=segmenter.head.taps_of,
+        )
+        yield layout, prompt, made
