@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 
@@ -15,6 +15,20 @@ from .rgbnet import CHANNELS, RGBNet
 
 Kind: TypeAlias = Literal["ldznet", "concatenation", "rgbnet", "compact"]
 TableName: TypeAlias = Literal["designs", "blocks"]
+
+
+class Pace(NamedTuple):
+    """Factors on the settings of a study."""
+
+    steps: int
+    learning_rate: float
+
+
+FROM_UNET = Pace(1, 1.0)
+"""Of heads that start from the weights of the miniature's UNet."""
+
+FROM_NOTHING = Pace(2, 2.5)
+"""Of heads without a second UNet: twice the steps take them no longer on two cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +44,11 @@ class Design:
     def sees_pictures(self) -> bool:
         """Whether it reads folded pictures in the place of latents."""
         return self.kind == "rgbnet"
+
+    @property
+    def pace(self) -> Pace:
+        """How it is trained, against the study's settings."""
+        return FROM_NOTHING if self.kind == "compact" else FROM_UNET
 
 
 _ALL = (

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..evaluation.calibration import part
 from ..evaluation.masks import LEAST_SIDE
-from ..evaluation.metrics.clipseg import ClipSegTally
 from ..head import AnyHead
+from ..metrics.clipseg import ClipSegTally
+from ..metrics.thresholds import part
 from ..miniature import Miniature
 from ..segmenter import Segmenter
 from .cells import SplitFigures

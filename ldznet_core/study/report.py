@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 from ..evaluation.masks import LEAST_SIDE
 from ..evaluation.painted import PAINTED
 from .cells import CellFigures
-from .designs import TABLES, TableName
+from .designs import DESIGNS, FROM_NOTHING, TABLES, TableName
 from .settings import Settings
 from .table import costs, tables
 
@@ -18,21 +18,23 @@ _TITLES: dict[TableName, str] = {
     "blocks": "Heads that read different blocks",
 }
 
-_SAME_FOR_ALL = """\
+_SAME_FOR_ALL = f"""\
 - *Seeds*: each figure is a mean over so many, with the highest less the lowest in brackets. A seed
   decides a head's fresh weights, and the order of scenes and phrases; with one seed and number of
   scenes all heads see the same.
 - *Start*: RGBNet, ZNet and LD-ZNet start from the weights of the miniature's UNet, which reads text
-  already, `compact` from nothing. With equal steps, and few, that favours the former.
+  already; `compact` starts from nothing and takes {FROM_NOTHING.steps} times the steps, at
+  {FROM_NOTHING.learning_rate:g} times the learning rate, which is about as long (see *Cost*). Few
+  steps still favour the others.
 - *Features* are of the scene's caption (half of the views) or of no text, at t = 300 to 500, and
   never of the phrase, as they are where they are captured; the paper's are of the phrase. What is
-  measured on `{painted}` was captured while the miniature painted the scene anew; on the other
+  measured on `{PAINTED}` was captured while the miniature painted the scene anew; on the other
   splits it is of a probe at t = 400 without text.
-- No head has seen painted pictures in training: `{painted}` is a shift of domain here, as generated
+- No head has seen painted pictures in training: `{PAINTED}` is a shift of domain here, as generated
   pictures are in the paper. (The heads that are shipped have seen latents like theirs.)
-- *Things* are those of at least {least}x{least} pixels, with the threshold best on `validation`.
-  CLIPSeg's figures are of all things and stuff, each with that of 49 thresholds that suits the very
-  split; where a head separates little, that mask may be everything.
+- *Things* are those of at least {LEAST_SIDE}x{LEAST_SIDE} pixels, with the threshold best on
+  `validation`. CLIPSeg's figures are of all things and stuff, each with that of 49 thresholds that
+  suits the very split; where a head separates little, that mask may be everything.
 - *Absent and present*: a phrase is found if its score reaches the threshold that rejects 93 % of
   the absent phrases of `validation`."""
 
@@ -95,20 +97,22 @@ def as_markdown(report: StudyReport, picture: str | None = None) -> str:
     title = f"# {_TITLES[report['table']]}"
     if not done:
         return f"{title}\n\nNo cell is finished yet: run the command with --budget-minutes."
-    asked = report["settings"]
+    asked, paces = report["settings"], {DESIGNS[name].pace for name in designs}
+    most = max(pace.steps for pace in paces) * asked["steps"]
+    taken = " or ".join(f"{pace.steps * asked['steps']:,}" for pace in sorted(paces))
     wanted = len(designs) * len(report["sizes"]) * report["seeds"]
     opening = (
-        f"Each head is trained in {asked['steps']:,} steps of {asked['batch']} pairs of a scene "
+        f"Each head is trained in {taken} steps of {asked['batch']} pairs of a scene "
         f"and a phrase, on the first scenes of `train` at {asked['side']} pixels, and judged on "
         f"the first {asked['held_out']} scenes of each split, with every thing and stuff in them "
         f"and two absent phrases each. A head sees no more scenes than pairs, "
-        f"{asked['steps'] * asked['batch']:,}. {len(done)} of {wanted} trainings are finished."
+        f"at most {most * asked['batch']:,}. {len(done)} of {wanted} trainings are finished."
     )
     parts = [
         title,
         opening,
         f"```sh\n{report['command']}\n```",
-        f"{_SAME_FOR_ALL.format(painted=PAINTED, least=LEAST_SIDE)}\n{_OF_TABLE[report['table']]}",
+        f"{_SAME_FOR_ALL}\n{_OF_TABLE[report['table']]}",
         *([f"![Things' mIoU]({picture})"] if picture else []),
         tables(done, designs, report["sizes"]),
         f"## Cost\n\nMedians over the cells, of the wall.\n\n{costs(done, designs)}",

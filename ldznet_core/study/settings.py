@@ -19,11 +19,11 @@ class Settings:
     side: int
     """Of the pictures in pixels."""
     steps: int
-    """Of the optimiser, in every cell."""
+    """Of the optimiser, before a design's pace."""
     batch: int
     """Pairs of a scene and a phrase in a step."""
     learning_rate: float
-    """The peak of a cosine after a tenth of the steps."""
+    """The peak of a cosine after a tenth of the steps, before a design's pace."""
     held_out: int
     """Scenes of each split that are measured, and of that which chooses the thresholds."""
     weights: str

@@ -77,11 +77,12 @@ def _finish(
     settings, design = material.settings, DESIGNS[cell.design]
     set_seed(cell.seed)
     head = make_head(design, material.miniature, settings.side)
+    steps = settings.steps * design.pace.steps
     plan = Plan(
-        steps=settings.steps,
+        steps=steps,
         batch=settings.batch,
-        learning_rate=settings.learning_rate,
-        warmup=settings.steps // 10,
+        learning_rate=settings.learning_rate * design.pace.learning_rate,
+        warmup=steps // 10,
         average=_AVERAGE,
         budget_minutes=budget_minutes,
         seed=cell.seed,
@@ -89,7 +90,7 @@ def _finish(
     )
     stage = CellStage(cell, design, head, material)
     is_begun = (folder / cell.name / "state").is_dir()
-    if train(stage, plan, folder, resume=is_begun) < settings.steps:
+    if train(stage, plan, folder, resume=is_begun) < steps:
         return None
     began = time.monotonic()
     head.load_state_dict(read_weights(folder / "weights" / cell.name)[0])
@@ -118,7 +119,8 @@ def _forget(folder: Path, cell: Cell) -> None:
 
 
 def _said(figures: CellFigures, settings: Settings) -> str:
-    rate = settings.steps * settings.batch / max(figures.train_seconds, 1e-9)
+    steps = settings.steps * DESIGNS[figures.cell.design].pace.steps
+    rate = steps * settings.batch / max(figures.train_seconds, 1e-9)
     mious = ", ".join(f"{name} {each.things_miou:.3f}" for name, each in figures.splits.items())
     return (
         f"{figures.cell.name}: things' mIoU {mious}; {figures.train_seconds / 60:.1f} min at "

@@ -15,7 +15,7 @@ from ldznet_core.study.designs import DESIGNS, TABLES, make_head
 from ldznet_core.study.material import Material
 from ldznet_core.study.settings import Settings
 from ldznet_core.study.stage import CellStage
-from ldznet_core.study.views import VIEWS
+from ldznet_core.study.views import VIEWS, Views
 from ldznet_core.study.work import finished, work
 from ldznet_core.taps import find_taps
 from ldznet_core.training import Plan
@@ -112,14 +112,15 @@ def test_rgbnet_is_shown_the_pictures_of_the_same_scenes(material: Material) -> 
         assert any(torch.allclose(picture, each, atol=1e-6) for each in whole)
 
 
-def test_a_view_is_taken_once_and_is_what_the_unet_gave(material: Material) -> None:
+def test_a_view_is_taken_once_and_is_what_the_unet_gave(material: Material, tmp_path: Path) -> None:
     passes: list[int] = []
     unet = material.miniature.unet
+    views = Views(tmp_path, material.scenes, material.latents, material.miniature)
     handle = unet.register_forward_hook(lambda *_: passes.append(1))
     rows = [(5, VIEWS - 1), (6, VIEWS - 2)]
     try:
-        together = material.views.features(rows, (3, 12))
-        again = material.views.features(rows[::-1], (12,))
+        together = views.features(rows, (3, 12))
+        again = views.features(rows[::-1], (12,))
     finally:
         handle.remove()
     assert len(passes) == 1
