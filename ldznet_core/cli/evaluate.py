@@ -83,7 +83,7 @@ class Options:
     )
     head: str = option("miniature", 'name or file of the head; "training-free" for none')
     other_head: tuple[str, ...] = option(
-        (), "a further head for training-free and looks; may be repeated"
+        (), "a further head for training-free, looks and agreement; may be repeated"
     )
     out: Path | None = option(
         None,
@@ -196,7 +196,7 @@ def _measure(options: Options, miniature: Miniature, segmenter: Segmenter) -> di
     if options.what in ("recognition", "all"):
         report["recognition"] = _recognition(options, miniature)
     if options.what == "agreement":
-        report["agreement"] = _agreement(options, miniature, segmenter)
+        report |= _agreement(options, miniature, segmenter)
     return report
 
 
@@ -276,17 +276,21 @@ def _agreement(options: Options, miniature: Miniature, segmenter: Segmenter) -> 
     from ..evaluation.pictures.agreement import agree
     from ..evaluation.pictures.rgb_judge import train_rgb_judge
 
+    others = {name: Segmenter(miniature, load_head(name)) for name in options.other_head}
     judge = train_rgb_judge(*_scenes_of_judges(options, miniature))
-    found = agree(
-        miniature,
-        segmenter,
-        judge,
-        options.world,
-        options.samples,
-        steps=options.steps,
-        guidance=options.guidance,
-    )
-    return {"judge_accuracy": judge.accuracy, **found.summary()}
+    report: dict[str, Any] = {"judge": {"accuracy": judge.accuracy}}
+    for name, asked in {options.head: segmenter, **others}.items():
+        found = agree(
+            miniature,
+            asked,
+            judge,
+            options.world,
+            options.samples,
+            steps=options.steps,
+            guidance=options.guidance,
+        )
+        report[f"agreement of {name}"] = found.summary()
+    return report
 
 
 def _scenes_of_judges(options: Options, miniature: Miniature) -> tuple[SceneCache, SceneCache]:

@@ -13,6 +13,7 @@ from ldznet_core.evaluation.pictures.agreement import agree
 from ldznet_core.evaluation.pictures.rgb_judge import RGBJudge, sorts_of, train_rgb_judge
 from ldznet_core.training import SceneCache
 from ldznet_core.world import Draw, draw_layout, render
+from ldznet_core.world.backgrounds import background_named
 
 SIDE = 64
 
@@ -84,13 +85,15 @@ def test_it_names_every_pixel_of_a_picture(judge: RGBJudge) -> None:
 
 
 @pytest.mark.parametrize("head", ["miniature", "miniature-compact", "training-free"])
-def test_every_named_thing_is_counted_once(judge: RGBJudge, head: str) -> None:
+def test_all_that_prompts_are_about_is_counted_once(judge: RGBJudge, head: str) -> None:
     miniature = load_miniature()
     segmenter = Segmenter(miniature, load_head(head))
     found = agree(miniature, segmenter, judge, "small", 3, steps=10, guidance=5.0)
     layouts = [draw_layout("small", "iid", index) for index in range(3)]
     named = [{(thing.name, thing.colour) for thing in layout.things} for layout in layouts]
-    assert len(found.found) + len(found.denied) == sum(map(len, named))
-    assert len(found.overlaps) == len(found.found)
+    stuff = [background_named(layout.background).stuff for layout in layouts]
+    for told, asked in ((found.things, named), (found.stuff, stuff)):
+        assert len(told.found) + len(told.denied) == sum(map(len, asked))
+        assert len(told.overlaps) == len(told.found)
     assert sum(map(len, found.painted.values())) == 3
     assert all(0 <= share <= 1 for name, share in found.summary().items() if "miou" in name)
