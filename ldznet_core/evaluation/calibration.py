@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..metrics.overlap import overlap
+from ..metrics.thresholds import CANDIDATES, best_of, part
 from ..segmenter import Segmenter
 from .cases import Case
-from .metrics.overlap import mean_iou, overlap
-
-REJECTED = 0.93
-"""Share of absent phrases that the presence threshold rejects on the scenes that choose it."""
-
-CANDIDATES = tuple(round(0.05 * number, 2) for number in range(4, 17))
-"""Mask thresholds, of which the best one is chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +45,17 @@ def calibrate(segmenter: Segmenter, cases: Iterable[Case]) -> Calibration:
             else:
                 present.append(given.scores[index])
                 answers.append((given.probabilities[index].numpy(), case.mask(phrase)))
-    mious = {
-        threshold: mean_iou([overlap(each > threshold, truth) for each, truth in answers])
-        for threshold in CANDIDATES
-    }
-    best = max(mious, key=lambda threshold: mious[threshold])
+    best, miou = best_of(
+        {
+            threshold: [overlap(each > threshold, truth) for each, truth in answers]
+            for threshold in CANDIDATES
+        }
+    )
     parting = part(present, absent)
     return Calibration(
         mask_threshold=best,
         presence_threshold=parting,
-        miou=mious[best],
+        miou=miou,
         present_found=float(np.mean(np.asarray(present) >= parting)),
         absent_rejected=float(np.mean(np.asarray(absent) < parting)),
     )
-
-
-def part(present: Sequence[float], absent: Sequence[float], rejected: float = REJECTED) -> float:
-    """The lowest score that rejects this share of what is not there, clear of what is.
-
-    >>> part([0.9, 0.8], [0.1, 0.4])
-    0.6
-    """
-    floor = float(np.quantile(absent, rejected, method="higher"))
-    above = [score for score in present if score > floor]
-    return round((floor + min(above, default=1.0)) / 2, 4)

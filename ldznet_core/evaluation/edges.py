@@ -19,10 +19,10 @@ from PIL import Image
 
 from .. import snapping
 from ..masks import grow
+from ..metrics.overlap import overlap
 from ..segmenter import Segmenter
 from .cases import Case
 from .masks import LEAST_SIDE
-from .metrics.overlap import overlap
 
 Soft: TypeAlias = NDArray[np.float32]
 """Probabilities ``(H, W)`` in [0, 1]."""

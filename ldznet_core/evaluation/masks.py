@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
+from ..metrics.overlap import Overlap, cumulative_iou, mean_iou, overlap, rate
 from ..miniature import Miniature
 from ..segmenter import Segmenter
 from .cases import Case
-from .metrics.overlap import Overlap, cumulative_iou, mean_iou, overlap, rate
 from .painted import paint_anew
 
 LEAST_SIDE = 24

@@ -14,7 +14,7 @@ pytest.importorskip("diffusers", reason="the command line needs the extra `cli`"
 from ldznet_core.cli import main
 from ldznet_core.evaluation.cases import cases
 from ldznet_core.evaluation.data.report import DataReport, as_markdown, draw_curves
-from ldznet_core.evaluation.metrics.phrasecut import ACCURACIES
+from ldznet_core.metrics.phrasecut import ACCURACIES
 
 from ..backends.reduced import write_checkpoint, write_head
 from ..core.tiny import picture

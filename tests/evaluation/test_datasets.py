@@ -25,7 +25,7 @@ from ldznet_core.data_sets.shapes import (
 )
 from ldznet_core.evaluation.cases import Case, cases
 from ldznet_core.evaluation.data.figures import measure_data, squashed, squashed_mask
-from ldznet_core.evaluation.metrics.clipseg import THRESHOLDS, ClipSegTally
+from ldznet_core.metrics.clipseg import THRESHOLDS, ClipSegTally
 
 SIZE = (40, 60)
 SQUARE = [[10.0, 5.0], [20.0, 5.0], [20.0, 15.0], [10.0, 15.0]]

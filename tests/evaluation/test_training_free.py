@@ -27,7 +27,6 @@ from ldznet_core.evaluation.comparison.figures import (
 from ldznet_core.evaluation.comparison.sight import Sight
 from ldznet_core.evaluation.comparison.ways import Answer, Way
 from ldznet_core.evaluation.masks import evaluate_masks
-from ldznet_core.evaluation.metrics.overlap import overlap
 from ldznet_core.evaluation.training_free.controls import (
     central_cluster,
     centre_map,
@@ -36,6 +35,7 @@ from ldznet_core.evaluation.training_free.controls import (
 )
 from ldznet_core.evaluation.training_free.sheet import draw_sheet
 from ldznet_core.evaluation.training_free.ways import ways_to_compare
+from ldznet_core.metrics.overlap import overlap
 from ldznet_core.miniature import Miniature
 from ldznet_core.probe import probe_noise
 from ldznet_core.training_free import LAYERS

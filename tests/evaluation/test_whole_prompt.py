@@ -8,7 +8,6 @@ import torch
 
 from ldznet_core import Segmenter, load_head, load_miniature
 from ldznet_core.evaluation.cases import Case, cases
-from ldznet_core.evaluation.metrics.overlap import overlap
 from ldznet_core.evaluation.tables import as_table
 from ldznet_core.evaluation.training_free.whole_prompt import (
     AS_SHIPPED,
@@ -19,6 +18,7 @@ from ldznet_core.evaluation.training_free.whole_prompt import (
     maps_of,
     restored,
 )
+from ldznet_core.metrics.overlap import overlap
 from ldznet_core.miniature import Miniature
 from ldznet_core.training_free.whole_prompt import WINDOW, segment_prompt
 

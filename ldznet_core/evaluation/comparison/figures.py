@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...metrics.ranking import average_precision
 from ...miniature import Miniature
 from ..cases import Case
 from ..masks import LEAST_SIDE
-from ..metrics.ranking import average_precision
 from ..tables import markdown, short
 from .sight import Sight
 from .ways import Answer, Way

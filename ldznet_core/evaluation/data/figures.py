@@ -21,14 +21,14 @@ from PIL import Image
 from ...data_sets import Row
 from ...data_sets.shapes import Mask
 from ...errors import InputError
+from ...metrics.clipseg import ClipSegFigures, ClipSegTally
+from ...metrics.phrasecut import PhraseCutFigures, PhraseCutTally
+from ...metrics.ranking import PixelRanking
+from ...metrics.reliability import Reliability, ReliabilityFigures
 from ...picture_files import read_picture
 from ...pictures import size_of
 from ...segmentation import Segmentation
 from ...segmenter import Segmenter
-from ..metrics.clipseg import ClipSegFigures, ClipSegTally
-from ..metrics.phrasecut import PhraseCutFigures, PhraseCutTally
-from ..metrics.ranking import PixelRanking
-from ..metrics.reliability import Reliability, ReliabilityFigures
 
 _PIXELS_AT_ONCE = 2**24  # of a picture's maps in memory: 16 phrases at 1024x1024
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, TypedDict
 
 from PIL import Image, ImageDraw
 
-from ..metrics.phrasecut import ACCURACIES
+from ...metrics.phrasecut import ACCURACIES
 from ..tables import markdown
 
 _PANEL, _LEFT, _RIGHT, _TOP, _BOTTOM = 300, 44, 16, 40, 34

@@ -18,8 +18,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from ...metrics.ranking import PixelRanking
 from ...miniature import Miniature
-from ..metrics.ranking import PixelRanking
 from .readers import (
     LEVELS,
     WITHOUT_TIMESTEP,

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from ...metrics.overlap import overlap
 from ...miniature import Miniature
 from ...segmenter import Segmenter
 from ...training_free.noise import clipped
@@ -18,7 +19,6 @@ from ..comparison.figures import shares
 from ..comparison.sight import Sight
 from ..comparison.ways import Answer
 from ..masks import LEAST_SIDE
-from ..metrics.overlap import overlap
 from .ways import NOISE_TIMESTEP
 
 _SIDE = 128

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from ...metrics.overlap import overlap
 from ...miniature import Miniature
 from ...miniature.sampling import make_scheduler
 from ...segmenter import Segmenter
@@ -22,7 +23,6 @@ from ...world import Phrase, caption
 from ..cases import Case
 from ..comparison.figures import THRESHOLDS, precision_and_ious, shares
 from ..comparison.ways import Answer
-from ..metrics.overlap import overlap
 from ..painted import paint_anew
 from .controls import centre_map, distance_map, random_maps
 

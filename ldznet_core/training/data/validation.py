@@ -9,8 +9,8 @@ from itertools import groupby
 import numpy as np
 
 from ...data_sets import Row
-from ...evaluation.calibration import CANDIDATES, part
-from ...evaluation.metrics.overlap import Overlap, mean_iou, overlap, rate
+from ...metrics.overlap import Overlap, mean_iou, overlap, rate
+from ...metrics.thresholds import CANDIDATES, best_of, part
 from ...picture_files import read_picture
 from ...pictures import size_of
 from ...segmentation import Segmentation
@@ -56,15 +56,14 @@ def validate(segmenter: Segmenter, rows: Iterable[Row]) -> Validation:
             truth = row.truth.mask(size)
             for threshold, found in overlaps.items():
                 found.append(overlap(given.probabilities[index].cpu().numpy() > threshold, truth))
-    mious = {threshold: mean_iou(found) for threshold, found in overlaps.items()}
     figures = {
-        "validation_miou": mious[_FIXED],
+        "validation_miou": mean_iou(overlaps[_FIXED]),
         "validation_found": rate([score >= _FIXED for score in present]),
         "validation_absent_rejected": rate([score < _FIXED for score in absent]),
     }
     return Validation(
         figures={name: value for name, value in figures.items() if not np.isnan(value)},
-        mask_threshold=max(mious, key=lambda threshold: mious[threshold]),
+        mask_threshold=best_of(overlaps)[0],
         presence_threshold=min(max(part(present, absent), 0.01), 0.99) if absent else None,
     )
 

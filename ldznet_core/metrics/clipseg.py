@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputError
+from ..errors import InputError
 
 THRESHOLDS = tuple(round(0.02 * number, 2) for number in range(1, 50))
 """The protocol's, 0.02 to 0.98."""

@@ -1,13 +1,10 @@
-"""Figures against literal pixels and an independent library."""
-
-import json
+"""Overlaps, means and the parting score, against literal pixels and definitions."""
 
 import numpy as np
 import pytest
 
-from ldznet_core.evaluation.calibration import part
-from ldznet_core.evaluation.masks import MaskFigures
-from ldznet_core.evaluation.metrics.overlap import Overlap, cumulative_iou, mean_iou, overlap, rate
+from ldznet_core.metrics.overlap import cumulative_iou, mean_iou, overlap, rate
+from ldznet_core.metrics.thresholds import best_of, part
 
 
 def masks(*rows: str) -> np.ndarray:
@@ -47,6 +44,11 @@ def test_nothing_measured_is_no_number() -> None:
     assert np.isnan(rate([]))
 
 
+def test_the_best_threshold_is_the_first_of_the_highest_mean() -> None:
+    bad, good = (overlap(masks(row), masks("##..")) for row in ("#...", "##.."))
+    assert best_of({0.2: [bad, good], 0.4: [good, good], 0.6: [good, good]}) == (0.4, 1.0)
+
+
 def test_the_parting_score_lies_between_what_is_there_and_what_is_not() -> None:
     assert 0.4 < part([0.9, 0.8, 0.7], [0.1, 0.4, 0.2]) < 0.7
 
@@ -56,10 +58,3 @@ def test_the_parting_score_rejects_the_share_that_it_promises() -> None:
     cut = part([0.995, 0.97, 0.3], absent, rejected=0.9)
     assert np.mean(np.asarray(absent) < cut) >= 0.9
     assert 0.9 < cut < 0.97
-
-
-def test_figures_of_nothing_are_left_out_so_that_any_json_reader_takes_them() -> None:
-    summary = MaskFigures(things=[Overlap(1, 2)], found_present=[True]).summary()
-    assert summary["things_miou"] == 0.5
-    assert "small_things_miou" not in summary
-    assert json.loads(json.dumps(summary, allow_nan=False)) == summary

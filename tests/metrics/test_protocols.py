@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from ldznet_core import InputError
-from ldznet_core.evaluation.metrics.clipseg import THRESHOLDS, ClipSegTally, simpson
-from ldznet_core.evaluation.metrics.phrasecut import ACCURACIES, PhraseCutTally
-from ldznet_core.evaluation.metrics.ranking import PixelRanking
-from ldznet_core.evaluation.metrics.reliability import Reliability
+from ldznet_core.metrics.clipseg import THRESHOLDS, ClipSegTally, simpson
+from ldznet_core.metrics.phrasecut import ACCURACIES, PhraseCutTally
+from ldznet_core.metrics.ranking import PixelRanking
+from ldznet_core.metrics.reliability import Reliability
 
 Sample = tuple[np.ndarray, np.ndarray]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputError
+from ..errors import InputError
 
 ACCURACIES = (0.5, 0.6, 0.7, 0.8, 0.9)
 """IoUs that a mask must exceed to count as right."""
