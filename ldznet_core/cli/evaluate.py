@@ -43,6 +43,7 @@ What = Literal[
     "agreement",
     "calibration",
     "sheet",
+    "ranked-sheet",
     "training-free",
     "training-free-sheet",
     "looks",
@@ -59,10 +60,11 @@ class Options:
     what: What = option(
         "all",
         "what is measured; agreement holds masks of generated pictures against those of a plain "
-        "RGB segmenter, calibration writes the head's thresholds, a sheet is a picture, "
-        "training-free compares ways without a trained head, looks what trained heads are shown "
-        "(captured or probed, when, under which text), whole-prompt the maps of what prompts are "
-        "about, edges the filters that may snap masks to a picture",
+        "RGB segmenter, calibration writes the head's thresholds, a sheet is a picture (ranked: of "
+        "the best, median and worst masks), training-free compares ways without a trained head, "
+        "looks what trained heads are shown (captured or probed, when, under which text), "
+        "whole-prompt the maps of what prompts are about, edges the filters that may snap masks to "
+        "a picture",
     )
     world: str = option("small", "the world's name")
     split: str = option(
@@ -70,9 +72,9 @@ class Options:
         'the split that masks and VAE are measured on; "own": iid of scenes, the usual one of a '
         'data set, where several may have commas between them; "gen": iid, painted anew, for masks',
     )
-    count: int = option(200, "scenes for masks, VAE, calibration and comparisons")
+    count: int = option(200, "scenes for masks, VAE, calibration, comparisons and other sheets")
     validation: int = option(100, "scenes that choose the thresholds of what is compared")
-    samples: int = option(100, "pictures for recognition, agreement and the sheet")
+    samples: int = option(100, "pictures for recognition, agreement and the sheet of prompts")
     steps: int = option(20, "UNet passes for a picture")
     guidance: float = option(GUIDANCE, "how strictly prompts are followed")
     scenes: int = option(20000, "scenes that judges are trained on, as in `ldznet train`")
@@ -122,6 +124,8 @@ def run(options: Options) -> dict[str, Any]:
     segmenter = Segmenter(miniature, head)
     if options.what == "sheet":
         return _draw_sheet(options, miniature, segmenter)
+    if options.what == "ranked-sheet":
+        return _draw_ranked(options, miniature, segmenter)
     if options.what == "training-free-sheet":
         return _draw_training_free(options, miniature)
     report = _measure(options, miniature, segmenter)
@@ -202,14 +206,18 @@ def _measure(options: Options, miniature: Miniature, segmenter: Segmenter) -> di
 
 def _masks(options: Options, miniature: Miniature, segmenter: Segmenter) -> MaskFigures:
     """Those of the split, and of "gen" those captured while it was painted anew."""
+    asked, painter = _asked(options, miniature, f"masks of {options.split}")
+    return evaluate_masks(segmenter, asked, painter=painter)
+
+
+def _asked(
+    options: Options, miniature: Miniature, name: str
+) -> tuple[Iterable[Case], Miniature | None]:
+    """The split's scenes, and of "gen" what paints them anew."""
     is_painted = options.split == PAINTED
     split = OF_PAINTED if is_painted else options.split
-    asked = _shown(options, miniature, split, f"masks of {options.split}")
-    return evaluate_masks(segmenter, asked, painter=miniature if is_painted else None)
-
-
-def _shown(options: Options, miniature: Miniature, split: str, name: str) -> Iterable[Case]:
-    return shown(options.world, split, options.count, miniature.image_side, name)
+    asked = shown(options.world, split, options.count, miniature.image_side, name)
+    return asked, miniature if is_painted else None
 
 
 def _draw_sheet(options: Options, miniature: Miniature, segmenter: Segmenter) -> dict[str, Any]:
@@ -224,11 +232,21 @@ def _draw_sheet(options: Options, miniature: Miniature, segmenter: Segmenter) ->
     return {"sheet": {"pictures": len(rows), "file": str(out)}}
 
 
+def _draw_ranked(options: Options, miniature: Miniature, segmenter: Segmenter) -> dict[str, Any]:
+    from ..evaluation.pictures.ranked import draw_ranked
+
+    out = options.out or Path("ranked.png")
+    asked, painter = _asked(options, miniature, "sheet")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draw_ranked(segmenter, asked, painter).save(out)
+    return {"sheet": {"scenes": options.count, "file": str(out)}}
+
+
 def _draw_training_free(options: Options, miniature: Miniature) -> dict[str, Any]:
     from ..evaluation.training_free.sheet import draw_sheet
 
     out = options.out or Path("training-free.png")
-    asked = _shown(options, miniature, options.split, "sheet")
+    asked, _ = _asked(options, miniature, "sheet")
     segmenter = Segmenter(miniature, load_head(TRAINING_FREE))
     out.parent.mkdir(parents=True, exist_ok=True)
     draw_sheet(miniature, segmenter, asked).save(out)

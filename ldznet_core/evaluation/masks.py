@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,7 @@ from PIL import Image
 
 from ..metrics.overlap import Overlap, cumulative_iou, mean_iou, overlap, rate
 from ..miniature import Miniature
+from ..segmentation import Segmentation
 from ..segmenter import Segmenter
 from .cases import Case
 from .painted import paint_anew
@@ -63,14 +64,7 @@ def evaluate_masks(
         painter: Paints each scene anew; None leaves them as they are.
     """
     figures = MaskFigures()
-    for number, case in enumerate(cases):
-        texts = [phrase.text for phrase in case.phrases]
-        image = Image.fromarray(case.scene.image)
-        if painter is None:
-            given = segmenter.segment_image(image, texts, threshold=threshold)
-        else:
-            painted = paint_anew(painter, case, painter.encode_image(image), number)
-            given = segmenter.segment_features(*painted, texts, threshold=threshold)
+    for case, _, given in segmented(segmenter, cases, threshold, painter):
         for index, phrase in enumerate(case.phrases):
             if phrase.is_absent:
                 figures.rejected_absent.append(not given.found[index])
@@ -80,12 +74,34 @@ def evaluate_masks(
             figures.found_present.append(given.found[index])
             if case.is_stuff(phrase):
                 figures.stuff.append(found)
-            elif _is_small(truth):
+            elif is_small(truth):
                 figures.small_things.append(found)
             else:
                 figures.things.append(found)
     return figures
 
 
-def _is_small(truth: np.ndarray) -> bool:
+def segmented(
+    segmenter: Segmenter,
+    cases: Iterable[Case],
+    threshold: float | None = None,
+    painter: Miniature | None = None,
+) -> Iterator[tuple[Case, Image.Image, Segmentation]]:
+    """Each case with its picture, as it is or painted anew, and what is said of its phrases.
+
+    Arguments are as of `evaluate_masks`.
+    """
+    for number, case in enumerate(cases):
+        texts = [phrase.text for phrase in case.phrases]
+        picture = Image.fromarray(case.scene.image)
+        if painter is None:
+            yield case, picture, segmenter.segment_image(picture, texts, threshold=threshold)
+        else:
+            latents, features = paint_anew(painter, case, painter.encode_image(picture), number)
+            given = segmenter.segment_features(latents, features, texts, threshold=threshold)
+            yield case, painter.decode_image(latents), given
+
+
+def is_small(truth: np.ndarray) -> bool:
+    """Whether a thing's mask is smaller than the square of `LEAST_SIDE`."""
     return int(truth.sum()) < LEAST_SIDE**2
