@@ -14,7 +14,6 @@ from ldznet_core import (
     CheckpointError,
     InputError,
     UnsupportedModelError,
-    find_taps,
     load_head,
     read_config,
 )
@@ -65,17 +64,21 @@ def choose_head(name: str, family: str, folder: Path) -> str:
     )
 
 
-def taps_for(name: str, family: str) -> TapsOf:
+def taps_for(name: str, family: str, folder: Path) -> TapsOf:
     """What finds the places in a UNet where a head listens.
 
     Args:
         name: From `choose_head`.
         family: Of the UNet.
+        folder: Of the user's heads.
 
     Raises:
+        CheckpointError: The head's file is damaged, or holds none.
         UnsupportedModelError: Masks without a trained head are not to be had of this family.
     """
-    return TrainingFree().for_family(family).taps_of if name == TRAINING_FREE else find_taps
+    if name == TRAINING_FREE:
+        return TrainingFree().for_family(family).taps_of
+    return read_config(_source(name, folder)).taps_of
 
 
 def _check_family(name: str, family: str, folder: Path) -> None:

@@ -187,8 +187,9 @@ class Follower:
             if settings.use_as_mask and _is_given_a_picture(p):
                 p.image_mask = _mask_of_what_is_given(p, host, settings)
             family = host.backbone().family  # says at once if it is unknown
-            head = choose_head(settings.head, family, host.heads_folder())
-            taps_of = taps_for(head, family)
+            folder = host.heads_folder()
+            head = choose_head(settings.head, family, folder)
+            taps_of = taps_for(head, family, folder)
         except Exception as error:  # whatever it is, the picture comes first
             if ask_for_mask(arguments) and _is_given_a_picture(p):
                 _repaint_nothing(p)

@@ -10,7 +10,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
-from ..ldznet_core import Features, HeadConfig, find_taps, load_head
+from ..ldznet_core import Features, HeadConfig, load_head
 from ..ldznet_core.head import activation_bytes
 from ..ldznet_core.taps import Taps
 
@@ -34,7 +34,7 @@ class ManagedHead:
 
     def taps_of(self, unet: nn.Module) -> Taps:
         """Where in a UNet it wants to listen."""
-        return find_taps(unet, self.config.taps)
+        return self.config.taps_of(unet)
 
     def __call__(
         self,

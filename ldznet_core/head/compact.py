@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..capture import Features
 from ..errors import InputError
 from ..frames import STRIDE, pad_to, pad_to_multiple
-from ..taps import Taps, find_taps
+from ..taps import Taps
 from ..unet import CrossAttention, FeedForward, recomputed
 from .config import HeadConfig, block_sizes
 from .inputs import check_context, check_feature, check_latents
@@ -82,7 +82,7 @@ class CompactHead(nn.Module):
 
     def taps_of(self, unet: nn.Module) -> Taps:
         """Where in a UNet it wants to listen; nowhere, if it reads no features."""
-        return find_taps(unet, self.config.taps) if self.config.taps else {}
+        return self.config.taps_of(unet)
 
     def forward(
         self,

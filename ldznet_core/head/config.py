@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from torch import nn
+
 from ..errors import InputError
 from ..frames import STRIDE, padded_side
-from ..taps import BLOCKS
+from ..taps import BLOCKS, Taps, find_taps
 from ..unet import UNetConfig
 
 Reads: TypeAlias = Literal["nothing", "features", "attention"]
@@ -80,6 +82,10 @@ class HeadConfig:
     def reads(self) -> Reads:
         """What it wants to know of a pass of the LDM, besides the latents."""
         return "features" if self.taps else "nothing"
+
+    def taps_of(self, unet: nn.Module) -> Taps:
+        """Where in a UNet it wants to listen; nowhere, if it reads no features."""
+        return find_taps(unet, self.taps) if self.taps else {}
 
     @property
     def pool_sides(self) -> dict[int, int]:

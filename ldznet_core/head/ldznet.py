@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..capture import Features
 from ..errors import CheckpointError, InputError
 from ..frames import STRIDE, pad_to, pad_to_multiple
-from ..taps import Taps, find_taps
+from ..taps import Taps
 from ..unet import SpatialTransformer, UNet, UNetConfig
 from .config import HeadConfig
 from .inputs import check_context, check_feature, check_latents
@@ -83,7 +83,7 @@ class LDZNetHead(nn.Module):
 
     def taps_of(self, unet: nn.Module) -> Taps:
         """Where in a UNet it wants to listen; nowhere, if it reads no features."""
-        return find_taps(unet, self.config.taps) if self.config.taps else {}
+        return self.config.taps_of(unet)
 
     def forward(
         self,

@@ -16,7 +16,7 @@ from ldznet_core import (
     InputError,
     LDZNetHead,
     UnsupportedModelError,
-    find_taps,
+    read_config,
     save_head,
 )
 from ldznet_core.checkpoint import BUILT_IN
@@ -102,16 +102,30 @@ class TestChoosing:
 
 
 class TestListening:
-    def test_a_trained_head_listens_at_the_taps(self) -> None:
-        assert taps_for("mine.safetensors", "sd1") is find_taps
+    @pytest.mark.parametrize("name", ["mine.safetensors", *BUILT_IN])
+    def test_a_trained_head_listens_at_its_own_taps(
+        self, folder: Path, miniature: Any, name: str
+    ) -> None:
+        taps = taps_for(name, "miniature", folder)(miniature.unet)
+        expected = BUILT_IN.get(name, folder / name)
+        assert tuple(taps) == read_config(expected).taps
 
-    def test_without_one_attention_is_listened_to(self, miniature: Any) -> None:
-        places = taps_for("training-free", "miniature")(miniature.unet)
+    def test_one_that_reads_no_features_listens_nowhere(self, folder: Path, miniature: Any) -> None:
+        config = HeadConfig(family="tiny", unet=HEAD_SIZES, taps=())
+        save_head(LDZNetHead(config), folder / "deaf.safetensors")
+        assert taps_for("deaf.safetensors", "tiny", folder)(miniature.unet) == {}
+
+    def test_of_a_damaged_file_is_a_sentence(self, folder: Path) -> None:
+        with pytest.raises(CheckpointError, match="broken"):
+            taps_for("broken.safetensors", "sd1", folder)
+
+    def test_without_one_attention_is_listened_to(self, folder: Path, miniature: Any) -> None:
+        places = taps_for("training-free", "miniature", folder)(miniature.unet)
         assert {place.part for place in places} == {"words.query", "links.query", "links.key"}
 
-    def test_of_a_family_that_nobody_knows_is_a_sentence(self) -> None:
+    def test_of_a_family_that_nobody_knows_is_a_sentence(self, folder: Path) -> None:
         with pytest.raises(UnsupportedModelError, match="its attention cannot be read yet"):
-            taps_for("training-free", "flux")
+            taps_for("training-free", "flux", folder)
 
 
 class TestKeeping:

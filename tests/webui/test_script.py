@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 from ldznet_core import Segmenter, load_head
+from ldznet_core.checkpoint import BUILT_IN
 from ldznet_webui import heads
 from ldznet_webui.script import ATTRIBUTE, ERROR_KEY, Follower
 from ldznet_webui.settings import FIELDS
@@ -82,6 +83,14 @@ class TestMasks:
         expected = segmenter.segment_image(drawn.picture, ["owl"]).masks[0]
         assert np.array_equal(pixels(done.images[1]), (expected * 255).byte().numpy())
         assert "LD-ZNet features: probe at t=400, " in done.infotexts[1]
+
+    @pytest.mark.parametrize("head", BUILT_IN)
+    def test_come_from_the_run_whatever_blocks_their_head_reads(
+        self, studio: Studio, head: str
+    ) -> None:
+        done = studio.run(Processing(), phrases="owl", head=head, source="sampling")
+        assert "LD-ZNet features: sampling at t=421" in done.infotexts[1]
+        assert pixels(done.images[1]).any()
 
     def test_of_a_batch_are_each_pictures_own(self, studio: Studio) -> None:
         p = Processing(batch_size=2)
