@@ -1,25 +1,16 @@
-"""Procedural backgrounds with exact masks of their stuff (sky, sea, brick wall ...).
-
-Textures are sums of a few smooth, low-resolution noises: detail that an 8x compressing VAE keeps.
-"""
+"""Procedural backgrounds with exact masks of their stuff (sky, sea, brick wall ...)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from .draw import Draw
+from .textures import Colour, Labels, Picture, fade, finish, heights, noise, select, to_edge, wave
 
-Picture = NDArray[np.float32]
-Labels = NDArray[np.uint8]
 Painter = Callable[[Draw, int], tuple[Picture, Labels]]
-Colour = tuple[float, float, float]
 _FULL = ("full",)
 
 
@@ -57,15 +48,15 @@ def background_named(name: str) -> Background:
 
 
 def _beach(draw: Draw, side: int) -> tuple[Picture, Labels]:
-    rows = _rows(side)
+    rows = heights(side)
     horizon = draw.uniform(0.32, 0.46)
-    shore = horizon + draw.uniform(0.12, 0.2) + _wave(draw, side, 0.025)
-    sky = _fade((92, 176, 236), (196, 228, 248), rows / horizon)
-    sea = _fade((20, 120, 178), (48, 168, 196), (rows - horizon) / 0.2)
-    sand = _fade((240, 218, 158), (224, 190, 122), (rows - 0.55) / 0.45)
+    shore = horizon + draw.uniform(0.12, 0.2) + wave(draw, side, 0.025)
+    sky = fade((92, 176, 236), (196, 228, 248), rows / horizon)
+    sea = fade((20, 120, 178), (48, 168, 196), (rows - horizon) / 0.2)
+    sand = fade((240, 218, 158), (224, 190, 122), (rows - 0.55) / 0.45)
     labels = (rows > horizon).astype(np.uint8) + (rows > np.maximum(shore, horizon))
-    picture = _select(labels, (sky, sea, sand))
-    return _finish(draw, picture, 9.0), labels.astype(np.uint8)
+    picture = select(labels, (sky, sea, sand))
+    return finish(draw, picture, 9.0), labels.astype(np.uint8)
 
 
 def _meadow(draw: Draw, side: int) -> tuple[Picture, Labels]:
@@ -79,8 +70,8 @@ def _snowy_field(draw: Draw, side: int) -> tuple[Picture, Labels]:
 
 
 def _night_sky(draw: Draw, side: int) -> tuple[Picture, Labels]:
-    rows = _rows(side)
-    picture = _finish(draw, _fade((12, 14, 46), (62, 44, 104), rows), 10.0)
+    rows = heights(side)
+    picture = finish(draw, fade((12, 14, 46), (62, 44, 104), rows), 10.0)
     height, width = np.mgrid[0:side, 0:side].astype(np.float32) / np.float32(side)
     for _ in range(9):
         top, left, reach = draw.unit(), draw.unit(), draw.uniform(0.008, 0.015)
@@ -92,30 +83,30 @@ def _night_sky(draw: Draw, side: int) -> tuple[Picture, Labels]:
 def _brick_wall(draw: Draw, side: int) -> tuple[Picture, Labels]:
     courses = draw.choice((5, 6, 7))
     shift = draw.unit()
-    height = _rows(side) * courses + shift
+    height = heights(side) * courses + shift
     course = np.floor(height).astype(np.int64)
     width = (np.arange(side, dtype=np.float32) + 0.5) / side * courses / 2 + draw.unit()
     width = width + 0.5 * (course % 2)
     brick = np.floor(width).astype(np.int64)
     tone = draw.grid(10, 8)[course % 10, brick % 8] * 11
-    to_mortar = np.minimum(_to_edge(height), 2 * _to_edge(width))
+    to_mortar = np.minimum(to_edge(height), 2 * to_edge(width))
     mortar = np.clip(1.6 - to_mortar * 128 / courses / 1.1, 0, 1)[..., None]
     base = draw.choice(((176, 84, 64), (164, 96, 70), (186, 98, 82)))
     bricks = np.asarray(base, np.float32) + tone[..., None]
     picture = bricks * (1 - mortar) + np.asarray((202, 172, 154), np.float32) * mortar
-    return _finish(draw, picture, 8.0), np.zeros((side, side), np.uint8)
+    return finish(draw, picture, 8.0), np.zeros((side, side), np.uint8)
 
 
 def _wooden_table(draw: Draw, side: int) -> tuple[Picture, Labels]:
     planks = draw.choice((4, 5))
-    height = _rows(side) * planks + draw.unit()
+    height = heights(side) * planks + draw.unit()
     plank = np.floor(height).astype(np.int64)
     tone = draw.grid(8, 1)[plank % 8, 0] * 12
-    grain = _noise(draw, side, 12, 2) * 9
-    seam = np.clip(1.5 - _to_edge(height) * 128 / planks / 1.1, 0, 1)
+    grain = noise(draw, side, 12, 2) * 9
+    seam = np.clip(1.5 - to_edge(height) * 128 / planks / 1.1, 0, 1)
     base = draw.choice(((190, 136, 80), (176, 122, 70), (202, 152, 96)))
     picture = np.asarray(base, np.float32) + (tone + grain - 52 * seam)[..., None]
-    return _finish(draw, picture, 6.0), np.zeros((side, side), np.uint8)
+    return finish(draw, picture, 6.0), np.zeros((side, side), np.uint8)
 
 
 def _desert(draw: Draw, side: int) -> tuple[Picture, Labels]:
@@ -124,70 +115,68 @@ def _desert(draw: Draw, side: int) -> tuple[Picture, Labels]:
 
 
 def _mountains(draw: Draw, side: int) -> tuple[Picture, Labels]:
-    rows = _rows(side)
+    rows = heights(side)
     foot = draw.uniform(0.5, 0.62)
-    ridge = foot - 0.22 + _wave(draw, side, 0.13)
-    valley = foot + _wave(draw, side, 0.03)
-    sky = _fade((150, 202, 240), (224, 238, 248), rows / foot)
-    rock = _fade((176, 178, 196), (104, 108, 130), (rows - foot) / 0.3 + 1)
-    grass = _fade((120, 182, 86), (66, 130, 56), (rows - foot) / 0.4)
+    ridge = foot - 0.22 + wave(draw, side, 0.13)
+    valley = foot + wave(draw, side, 0.03)
+    sky = fade((150, 202, 240), (224, 238, 248), rows / foot)
+    rock = fade((176, 178, 196), (104, 108, 130), (rows - foot) / 0.3 + 1)
+    grass = fade((120, 182, 86), (66, 130, 56), (rows - foot) / 0.4)
     labels = (rows > np.minimum(ridge, valley)).astype(np.uint8) + (rows > valley)
-    return _finish(draw, _select(labels, (sky, rock, grass)), 9.0), labels.astype(np.uint8)
+    return finish(draw, select(labels, (sky, rock, grass)), 9.0), labels.astype(np.uint8)
 
 
 def _road(draw: Draw, side: int) -> tuple[Picture, Labels]:
-    rows = _rows(side)
+    rows = heights(side)
     horizon, kerb = draw.uniform(0.28, 0.38), draw.uniform(0.5, 0.58)
-    sky = _fade((112, 184, 238), (214, 236, 250), rows / horizon)
-    grass = _fade((136, 196, 84), (92, 160, 62), (rows - horizon) / 0.25)
+    sky = fade((112, 184, 238), (214, 236, 250), rows / horizon)
+    grass = fade((136, 196, 84), (92, 160, 62), (rows - horizon) / 0.25)
     stripe = draw.uniform(0.74, 0.8)
     along = (np.arange(side, dtype=np.float32) + 0.5) / side * 4 + draw.unit()
     is_dash = (np.abs(rows - stripe) < 0.018) & ((along % 1) < 0.55)
     asphalt = np.where(is_dash[..., None], np.float32(226), np.float32(94)) * np.ones(3, np.float32)
-    labels = (rows > horizon + _wave(draw, side, 0.02)).astype(np.uint8)
+    labels = (rows > horizon + wave(draw, side, 0.02)).astype(np.uint8)
     labels = np.where(rows > kerb, 2, labels).astype(np.uint8)
-    return _finish(draw, _select(labels, (sky, grass, asphalt)), 8.0), labels
+    return finish(draw, select(labels, (sky, grass, asphalt)), 8.0), labels
 
 
 def _fence(draw: Draw, side: int) -> tuple[Picture, Labels]:
-    rows = _rows(side)
+    rows = heights(side)
     top, foot = draw.uniform(0.2, 0.3), draw.uniform(0.66, 0.76)
     across = (np.arange(side, dtype=np.float32) + 0.5) / side * draw.choice((7, 8, 9)) + draw.unit()
     point = np.float32(0.05) * np.abs(across % 1 - np.float32(0.5))
     tone = draw.grid(1, 10)[0, np.floor(across).astype(np.int64) % 10] * 9
-    gap = np.clip(1.4 - _to_edge(across) * 16, 0, 1)
-    sky = _fade((126, 192, 240), (220, 238, 250), rows / top)
+    gap = np.clip(1.4 - to_edge(across) * 16, 0, 1)
+    sky = fade((126, 192, 240), (220, 238, 250), rows / top)
     base = np.asarray(draw.choice(((236, 232, 222), (206, 170, 126), (150, 176, 160))), np.float32)
     boards = base + (tone - 62 * gap)[None, :, None] + np.zeros((side, 1, 1), np.float32)
-    grass = _fade((120, 188, 76), (80, 150, 56), (rows - foot) / 0.3)
-    labels = (rows > top + point[None, :]).astype(np.uint8) + (
-        rows > foot + _wave(draw, side, 0.01)
-    )
-    return _finish(draw, _select(labels, (sky, boards, grass)), 7.0), labels.astype(np.uint8)
+    grass = fade((120, 188, 76), (80, 150, 56), (rows - foot) / 0.3)
+    labels = (rows > top + point[None, :]).astype(np.uint8) + (rows > foot + wave(draw, side, 0.01))
+    return finish(draw, select(labels, (sky, boards, grass)), 7.0), labels.astype(np.uint8)
 
 
 def _room(draw: Draw, side: int) -> tuple[Picture, Labels]:
-    rows = _rows(side)
+    rows = heights(side)
     skirting = draw.uniform(0.56, 0.68)
     walls = ((232, 206, 178), (198, 214, 222), (222, 196, 204), (208, 214, 184))
     base = np.asarray(draw.choice(walls), np.float32)
     wall = base * (1.04 - 0.12 * rows[..., None])
     planks = np.clip((rows - skirting) / 0.4, 0, 1) ** np.float32(0.7) * 4
-    seam = np.clip(1.4 - _to_edge(planks) * 22, 0, 1)
+    seam = np.clip(1.4 - to_edge(planks) * 22, 0, 1)
     floor = np.asarray((168, 112, 66), np.float32) - 44 * seam[..., None]
     labels = (rows > skirting).astype(np.uint8)
-    return _finish(draw, _select(labels, (wall, floor)), 6.0), labels
+    return finish(draw, select(labels, (wall, floor)), 6.0), labels
 
 
 def _under_water(draw: Draw, side: int) -> tuple[Picture, Labels]:
-    rows = _rows(side)
+    rows = heights(side)
     bottom = draw.uniform(0.7, 0.82)
-    line = bottom + _wave(draw, side, 0.05)
-    water = _fade((64, 188, 214), (14, 84, 150), rows / bottom)
-    light = np.clip(_noise(draw, side, 3, 9), 0, 1)[..., None] * (1 - rows[..., None]) * 46
-    seabed = _fade((198, 186, 140), (150, 138, 104), (rows - bottom) / 0.25)
+    line = bottom + wave(draw, side, 0.05)
+    water = fade((64, 188, 214), (14, 84, 150), rows / bottom)
+    light = np.clip(noise(draw, side, 3, 9), 0, 1)[..., None] * (1 - rows[..., None]) * 46
+    seabed = fade((198, 186, 140), (150, 138, 104), (rows - bottom) / 0.25)
     labels = (rows > line).astype(np.uint8)
-    return _finish(draw, _select(labels, (water + light, seabed)), 7.0), labels
+    return finish(draw, select(labels, (water + light, seabed)), 7.0), labels
 
 
 def _tiled_floor(draw: Draw, side: int) -> tuple[Picture, Labels]:
@@ -199,19 +188,19 @@ def _tiled_floor(draw: Draw, side: int) -> tuple[Picture, Labels]:
     picture = np.where(
         is_dark[..., None], np.asarray(dark, np.float32), np.asarray(light, np.float32)
     )
-    return _finish(draw, picture, 6.0), np.zeros((side, side), np.uint8)
+    return finish(draw, picture, 6.0), np.zeros((side, side), np.uint8)
 
 
 def _stage(draw: Draw, side: int) -> tuple[Picture, Labels]:
-    rows = _rows(side)
+    rows = heights(side)
     edge = draw.uniform(0.7, 0.8)
     folds = (np.arange(side, dtype=np.float32) + 0.5) / side * draw.choice((5, 6, 7)) + draw.unit()
     shade = np.float32(34) * np.abs(folds % 1 * 2 - 1) - 17
     base = np.asarray(draw.choice(((150, 30, 44), (44, 60, 132), (92, 40, 112))), np.float32)
     curtain = base + shade[None, :, None] + np.zeros((side, 1, 1), np.float32)
-    boards = _fade((186, 138, 88), (130, 88, 52), (rows - edge) / 0.25)
+    boards = fade((186, 138, 88), (130, 88, 52), (rows - edge) / 0.25)
     labels = (rows > edge).astype(np.uint8)
-    return _finish(draw, _select(labels, (curtain, boards)), 6.0), labels
+    return finish(draw, select(labels, (curtain, boards)), 6.0), labels
 
 
 def _open_land(
@@ -224,62 +213,12 @@ def _open_land(
     strength: float,
 ) -> tuple[Picture, Labels]:
     """Sky over ground, whose edge is so hilly; each fades from its first colour to its second."""
-    rows = _rows(side)
+    rows = heights(side)
     horizon = draw.uniform(*horizons)
-    edge = horizon + _wave(draw, side, hills)
+    edge = horizon + wave(draw, side, hills)
     labels = (rows > edge).astype(np.uint8)
-    layers = (_fade(*sky, rows / horizon), _fade(*ground, (rows - horizon) / 0.5))
-    return _finish(draw, _select(labels, layers), strength), labels
-
-
-def _finish(draw: Draw, picture: Picture, strength: float) -> Picture:
-    """The picture with smooth mottling and a slight tint of its own."""
-    side = picture.shape[0]
-    mottling = _noise(draw, side, 4, 4) * strength + _noise(draw, side, 11, 11) * strength * 0.5
-    tint = draw.grid(1, 3) * 9
-    return np.asarray(picture + mottling[..., None] + tint, np.float32)
-
-
-def _noise(draw: Draw, side: int, rows: int, columns: int) -> Picture:
-    """Smooth noise ``(side, side)``, mostly in [-1, 1], of about rows x columns bumps."""
-    grid = Image.fromarray(draw.grid(rows, columns))
-    return np.asarray(grid.resize((side, side), Image.Resampling.BICUBIC))
-
-
-def _wave(draw: Draw, side: int, height: float) -> Picture:
-    """A smooth line ``(1, side)`` in about [-height, height]."""
-    knots = Image.fromarray(draw.grid(1, 5))
-    line: Picture = np.asarray(knots.resize((side, 1), Image.Resampling.BICUBIC))
-    return line * np.float32(height)
-
-
-@lru_cache(maxsize=8)
-def _rows(side: int) -> Picture:
-    """Each pixel's height ``(side, side)`` in (0, 1), 0 at the top."""
-    line = (np.arange(side, dtype=np.float32) + np.float32(0.5)) / np.float32(side)
-    rows = np.repeat(line[:, None], side, axis=1)
-    rows.flags.writeable = False
-    return rows
-
-
-def _fade(top: Colour, bottom: Colour, share: Picture) -> Picture:
-    """Colours ``(S, 1, 3)`` from top to bottom as the rows' share goes from 0 to 1."""
-    share = np.clip(share[:, :1], 0, 1)[..., None]
-    return np.asarray(top, np.float32) * (1 - share) + np.asarray(bottom, np.float32) * share
-
-
-def _select(labels: Labels, layers: tuple[Picture, ...]) -> Picture:
-    """The layer that each pixel's label names, as ``(S, S, 3)``."""
-    picture = np.broadcast_to(layers[0], (*labels.shape, 3))
-    for index, layer in enumerate(layers[1:], start=1):
-        picture = np.where((labels == index)[..., None], layer, picture)
-    return picture
-
-
-def _to_edge(position: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    """The distance to the nearest whole number."""
-    distance: NDArray[np.floating[Any]] = np.abs(position - np.round(position))
-    return distance
+    layers = (fade(*sky, rows / horizon), fade(*ground, (rows - horizon) / 0.5))
+    return finish(draw, select(labels, layers), strength), labels
 
 
 BACKGROUNDS: tuple[Background, ...] = (
