@@ -307,15 +307,15 @@ def _inference(head: Head) -> Iterator[None]:
 
     What is made in here refuses to be written to outside: results that a caller gets are cloned.
     """
-    was_training = isinstance(head, nn.Module) and head.training
-    if isinstance(head, nn.Module):
-        head.eval()
+    trained = head if isinstance(head, nn.Module) and head.training else None
+    if trained is not None:
+        trained.eval()
     try:
         with torch.inference_mode():
             yield
     finally:
-        if isinstance(head, nn.Module):
-            head.train(was_training)
+        if trained is not None:
+            trained.train()
 
 
 def _checked_size(size: tuple[int, int] | None) -> tuple[int, int] | None:
