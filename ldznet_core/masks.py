@@ -54,9 +54,17 @@ def subtract(masks: Tensor, removed: Tensor) -> Tensor:
 
 
 def grow(masks: Tensor, pixels: int) -> Tensor:
-    """``(P, H, W)`` masks that reach this many pixels further to every side."""
-    for kernel in ((2 * pixels + 1, 1), (1, 2 * pixels + 1)):
-        masks = F.max_pool2d(masks, kernel, stride=1, padding=(kernel[0] // 2, kernel[1] // 2))
+    """``(P, H, W)`` masks in [0, 1] that reach this many pixels further to every side.
+
+    The work grows with the reach's logarithm: each step looks as far to either side as what earlier
+    ones reached leaves no gap.
+    """
+    masks, reach = F.pad(masks, (pixels,) * 4), 0
+    while reach < pixels:
+        step = min(2 * reach + 1, pixels - reach)
+        masks = F.max_pool2d(masks, (3, 1), stride=1, dilation=(step, 1))
+        masks = F.max_pool2d(masks, (1, 3), stride=1, dilation=(1, step))
+        reach += step
     return masks
 
 

@@ -82,6 +82,18 @@ class TestGrow:
         masks = torch.tensor([[[0.25, 0.0, 0.0, 0.0, 0.5]]])
         assert grow(masks, 2).tolist() == [[[0.25, 0.25, 0.5, 0.5, 0.5]]]
 
+    @pytest.mark.parametrize("pixels", [1, 2, 3, 4, 5, 12, 13, 14, 30])
+    def test_each_pixel_is_the_largest_of_the_square_around_it(self, pixels: int) -> None:
+        mask = torch.rand(23, 17, generator=torch.Generator().manual_seed(pixels))
+        expected = [
+            [
+                mask[max(0, y - pixels) : y + pixels + 1, max(0, x - pixels) : x + pixels + 1].max()
+                for x in range(17)
+            ]
+            for y in range(23)
+        ]
+        assert torch.equal(grow(mask[None], pixels)[0], torch.tensor(expected))
+
     def test_masks_do_not_mix(self) -> None:
         masks = torch.stack([torch.zeros(3, 3), torch.ones(3, 3)])
         assert torch.equal(grow(masks, 1), masks)
