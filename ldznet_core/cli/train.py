@@ -43,6 +43,11 @@ class Options(DataOptions):
     seed: int = option(0, "of weights, batches and noise")
     kind: Literal["ldznet", "compact"] = option("ldznet", "head: the paper's, or our small one")
     taps: str = option("6-10", 'head: blocks that it reads, such as "6-10,13"; "" is none')
+    paintings: int = option(
+        0,
+        "head: scenes that it also learns from as the miniature paints them, which is done once; "
+        "a third of a second each on a core",
+    )
     crop: int = option(128, "vae: side of the crops in pixels, a multiple of 64")
     resume: bool = option(False, "go on from the run's saved state")
 
@@ -83,6 +88,7 @@ def run(options: Options) -> dict[str, object] | None:
             seed=options.seed,
             kind=options.kind,
             taps=taps,
+            paintings=options.paintings,
         )
     else:
         stage = _on_data(options, options.data, taps)
@@ -102,6 +108,11 @@ def _on_data(options: Options, data: Path, taps: list[int]) -> Stage:
         raise InputError(
             f"expected the stage head with --data, got {options.stage}: scenes alone train the "
             "miniature's own networks"
+        )
+    if options.paintings:
+        raise InputError(
+            f"expected no paintings with --data, got {options.paintings}: only scenes can be "
+            "painted anew, so leave out --paintings"
         )
     return train_data.make_stage(
         options,

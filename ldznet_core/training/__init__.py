@@ -39,6 +39,7 @@ def make_stage(
     seed: int,
     kind: Kind = "ldznet",
     taps: Sequence[int] = BLOCKS,
+    paintings: int = 0,
 ) -> Stage:
     """A stage with the caches and the earlier stages' weights that it builds on.
 
@@ -48,6 +49,10 @@ def make_stage(
     """
     if world not in WORLDS:
         raise InputError(f"expected a world of {', '.join(WORLDS)}, got {world!r}: choose one")
+    if not 0 <= paintings <= scenes:
+        raise InputError(
+            f"expected paintings of at most {scenes} scenes, got {paintings}: lower --paintings"
+        )
     if scenes < 1 or side < 64 or side % 64 or not 64 <= crop <= side or crop % 64:
         raise InputError(
             f"expected scenes, and a side and a crop in multiples of 64 with the crop no larger, "
@@ -56,7 +61,7 @@ def make_stage(
     set_seed(seed)
     state = PartialState(cpu=lacks_accelerator())
     with state.main_process_first():  # one process fills the caches, the others find them full
-        return _make(name, run, world, scenes, side, crop, state.device, kind, taps)
+        return _make(name, run, world, scenes, side, crop, state.device, kind, taps, paintings)
 
 
 def _make(
@@ -69,6 +74,7 @@ def _make(
     device: torch.device,
     kind: Kind,
     taps: Sequence[int],
+    paintings: int,
 ) -> Stage:
     train_cache = SceneCache(run / "cache", world, "train", scenes, side)
     held_out = SceneCache(run / "cache", world, "validation", _HELD_OUT, side)
@@ -87,4 +93,4 @@ def _make(
     from .head import HeadStage
 
     miniature = load_miniature(device, folder=weights)
-    return HeadStage(train_cache, held_out, miniature, latents_name(weights), kind, taps)
+    return HeadStage(train_cache, held_out, miniature, weights, kind, taps, paintings)

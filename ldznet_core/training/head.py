@@ -22,9 +22,11 @@ from ..miniature.vae import encode
 from ..noise import seeded_noise
 from ..probe import probe_features
 from ..taps import BLOCKS, Taps
+from ..weights import read_id
 from ..world import Draw, Phrase, caption, draw_phrases, mask_of, scenes_with_masks
-from .cache import SceneCache, to_unit_range
+from .cache import SceneCache, latents_name, to_unit_range
 from .losses import mask_losses
+from .paintings import Paintings
 from .plan import Batch, Plan
 from .sheets import grid, tinted
 
@@ -32,9 +34,12 @@ _WINDOW = (300, 500)  # timesteps, the paper's (section 3.2)
 _CAPTIONED = 0.5  # share of features that saw the scene's caption, as a sampler's do
 _UNTOLD = 0.25  # share of features that saw no text, of heads that may be probed so
 _RESTORED = 0.5  # share of latents that are the miniature's own, as those of its pictures are
+_PAINTINGS = 0.5  # share of scenes that the miniature painted, where there are paintings
 _ABSENT = 0.3  # share of phrases that name nothing in the scene
 _SHEET_SCENES = 12
 _COMPACT_TIMESTEP = 100.0  # of a probe: 0.02 of mIoU better than 400, chosen on `validation`
+
+_PAINTED = "painted"
 
 COMPACT_WIDTHS = (64, 96, 128)
 """Of the miniature's compact heads."""
@@ -56,8 +61,9 @@ class _Objective(nn.Module):
         """Losses of the masks.
 
         The batch has ``latents`` (S, 4, h, w), S texts ``conditions``, one ``timestep`` and
-        ``noise_seed``, ``is_restored`` (S, 1, 1, 1), P texts ``phrases``, P / S for each scene, and
-        ``masks`` (P, H, W) of 0 and 1.
+        ``noise_seed``, ``is_restored`` (S, 1, 1, 1); of scenes that were painted anew, if there are
+        any, ``painted`` (R, 4, h, w) and ``painted-N``, what block N gave meanwhile; and P texts
+        ``phrases``, P / (S + R) for each scene, and ``masks`` (P, H, W) of 0 and 1.
         """
         (miniature,) = self._frozen
         with torch.no_grad():
@@ -71,11 +77,23 @@ class _Objective(nn.Module):
                 seeded_noise(batch["latents"].shape, batch["noise_seed"]),
             )
             latents = torch.where(batch["is_restored"], restored, batch["latents"])
+            if _PAINTED in batch:
+                latents = torch.cat([latents, batch[_PAINTED]])
+                features = _with_painted(features, batch)
         return mask_losses(self.head, latents, context, features, batch["masks"])
 
     def _encode(self, phrase: str) -> Tensor:
         (miniature,) = self._frozen
         return miniature.encode_text([phrase])
+
+
+def _with_painted(features: Features, batch: Batch) -> Features:
+    """The features with those of paintings in further rows."""
+    both = {
+        block: torch.cat([taken, batch[f"{_PAINTED}-{block}"]])
+        for block, taken in features.blocks.items()
+    }
+    return replace(features, blocks=both)
 
 
 def _denoise(
@@ -107,9 +125,10 @@ class HeadStage:
         scenes: SceneCache,
         held_out: SceneCache,
         miniature: Miniature,
-        vae_name: str,
+        weights: Path,
         kind: Kind = "ldznet",
         taps: Sequence[int] = BLOCKS,
+        paintings: int = 0,
     ) -> None:
         """Build the head.
 
@@ -117,16 +136,18 @@ class HeadStage:
             scenes: To learn from.
             held_out: To show.
             miniature: Frozen; gives latents, text and features.
-            vae_name: Under which latents are cached.
+            weights: The folder that it came from, whose contents name what is kept.
             kind: Of the head.
             taps: The blocks that it reads; none is the paper's ZNet.
+            paintings: How many of the scenes it also learns from as the miniature paints them.
         """
         self.name = "head" if kind == "ldznet" else f"head-{kind}"
         self._scenes, self._held_out, self._miniature = scenes, held_out, miniature
         self._latents = scenes.latents(
-            vae_name, lambda images: encode(miniature.vae, images.to(miniature.device))
+            latents_name(weights),
+            lambda images: encode(miniature.vae, images.to(miniature.device)),
         )
-        self._labels = scenes.labels()
+        self._labels, self._identity = scenes.labels(), read_id(weights / "unet")[:12]
         self._shown = scenes_with_masks(scenes.world, scenes.split, scenes.count)
         unet = miniature.unet.config
         config = HeadConfig(
@@ -150,6 +171,7 @@ class HeadStage:
         else:
             self._head = LDZNetHead.from_unet(miniature.unet.state_dict(), config)
         self.objective: nn.Module = _Objective(self._head, miniature)
+        self._paintings = self._paint(paintings) if paintings else None
 
     def batch(self, plan: Plan, step: int, process: int) -> Batch:
         """Random scenes with their phrases; half of the features see the scene's caption instead.
@@ -158,7 +180,9 @@ class HeadStage:
         where they were captured: those of the caption, of one of the phrases, or of no text.
         """
         draw = Draw("head", plan.seed, step, process)
-        indices = [draw.choice(self._shown) for _ in range(plan.batch)]
+        painted, further = self._painted(draw, plan.batch)
+        fresh = plan.batch - len(painted)
+        indices = [*(draw.choice(self._shown) for _ in range(fresh)), *painted]
         layouts = [self._scenes.layout(index) for index in indices]
         labels = [self._labels[index] for index in indices]
         asked = PHRASES[self._head.config.kind]
@@ -167,7 +191,7 @@ class HeadStage:
             for layout, label in zip(layouts, labels, strict=True)
         ]
         conditions = []
-        for layout, of_scene in zip(layouts, phrases, strict=True):
+        for layout, of_scene in zip(layouts[:fresh], phrases[:fresh], strict=True):
             if draw.chance(_CAPTIONED):
                 conditions.append(caption(layout, draw))
             elif asked > 1 and draw.chance(_UNTOLD / (1 - _CAPTIONED)):
@@ -176,7 +200,7 @@ class HeadStage:
                 conditions.append(of_scene[0].text)
         return {
             "latents": torch.from_numpy(
-                np.stack([self._latents[index] for index in indices]).astype("float32")
+                np.stack([self._latents[index] for index in indices[:fresh]]).astype("float32")
             ),
             "phrases": [phrase.text for of_scene in phrases for phrase in of_scene],
             "conditions": conditions,
@@ -186,9 +210,10 @@ class HeadStage:
             ),
             "timestep": float(_WINDOW[0] + draw.below(_WINDOW[1] - _WINDOW[0] + 1)),
             "noise_seed": draw.below(2**31),
-            "is_restored": torch.tensor([draw.chance(_RESTORED) for _ in indices])[
+            "is_restored": torch.tensor([draw.chance(_RESTORED) for _ in range(fresh)])[
                 :, None, None, None
             ],
+            **further,
         }
 
     def sheet(self) -> Image.Image:
@@ -222,6 +247,31 @@ class HeadStage:
         """Write the head by its kind; its thresholds are calibrated by ``ldznet evaluate``."""
         self._head.config = replace(self._head.config, training=provenance)
         save_head(self._head, folder / f"head-{self._head.config.kind}", dtype=torch.float16)
+
+    def _paint(self, count: int) -> Paintings:
+        """The first scenes as the miniature paints them, from disk where that was done before."""
+        scenes, weights = self._scenes, self._identity
+        taps = "-".join(map(str, self._head.config.taps))
+        name = f"{scenes.world}-{scenes.side}-painted-{count}-{weights}-{taps}"
+        return Paintings(
+            scenes.folder / name,
+            scenes,
+            self._shown[:count],
+            self._latents,
+            self._miniature,
+            self._head.taps_of,
+            weights,
+        )
+
+    def _painted(self, draw: Draw, batch: int) -> tuple[list[int], Batch]:
+        """Scenes of a batch that are shown as they were painted, and what is known of them."""
+        paintings, rows = self._paintings, int(_PAINTINGS * batch)
+        if paintings is None or not rows:
+            return [], {}
+        numbers = [draw.below(len(paintings.shown)) for _ in range(rows)]
+        latents, blocks = paintings.rows(numbers)
+        told = {f"{_PAINTED}-{block}": feature for block, feature in blocks.items()}
+        return [paintings.shown[number] for number in numbers], {_PAINTED: latents, **told}
 
 
 def _masks(labels: list[np.ndarray], phrases: list[Phrase]) -> Tensor:

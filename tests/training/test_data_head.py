@@ -150,6 +150,7 @@ class TestCommand:
             ("--split nowhere", "name a split of train"),
             ("--accumulate 0", "passes of at least 1"),
             ("--dtype bfloat16", "expected float32 for the miniature"),
+            ("--paintings 5", "leave out --paintings"),
         ],
     )
     def test_what_cannot_be_is_a_sentence(

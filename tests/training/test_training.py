@@ -14,8 +14,10 @@ pytest.importorskip("accelerate", reason="training needs the extra `train`")
 
 from ldznet_core.checkpoint import load_head
 from ldznet_core.errors import InputError
+from ldznet_core.head.config import Kind
 from ldznet_core.miniature import load_miniature
-from ldznet_core.training import Plan, SceneCache, make_stage, train
+from ldznet_core.training import Plan, SceneCache, Stage, make_stage, train
+from ldznet_core.training.cache import latents_name
 from ldznet_core.weights import read_weights
 
 STAGES = ("vae", "ldm", "head")
@@ -88,6 +90,60 @@ def test_a_compact_head_learns_beside_the_paper_s(finished: Path) -> None:
     assert head.config.kind == "compact"
     assert head.config.taps == (6, 7, 12)
     assert load_head(finished / "weights" / "head-ldznet").config.kind == "ldznet"
+
+
+class TestPaintings:
+    """Scenes that a head also learns from as the miniature paints them."""
+
+    def of(self, run: Path, kind: Kind) -> Stage:
+        taps = (6, 7, 12) if kind == "compact" else (6, 7)
+        sizes = {"world": "small", "scenes": 8, "side": SIDE, "crop": SIDE, "seed": 0}
+        return make_stage("head", run, **sizes, kind=kind, taps=taps, paintings=3)
+
+    @pytest.mark.parametrize("kind", ["ldznet", "compact"])
+    def test_a_batch_is_half_of_them_and_a_head_learns(
+        self, finished: Path, tmp_path: Path, kind: Kind
+    ) -> None:
+        run = Path(shutil.copytree(finished, tmp_path / "run"))
+        shutil.rmtree(run / ("head" if kind == "ldznet" else "head-compact"), ignore_errors=True)
+        stage = self.of(run, kind)
+        batch = stage.batch(plan(), 3, 0)
+        assert len(batch["latents"]) == len(batch["painted"]) == len(batch["painted-6"]) == 1
+        assert len(batch["conditions"]) == 1
+        assert len(batch["phrases"]) == len(batch["masks"]) == 2 * (4 if kind == "compact" else 1)
+        assert train(stage, plan(), run, resume=False) == 10
+
+    def test_are_pictures_of_their_scenes_that_the_miniature_painted(self, finished: Path) -> None:
+        stage = self.of(finished, "compact")
+        scenes = SceneCache(finished / "cache", "small", "train", 8, SIDE)
+        latents = scenes.latents(latents_name(finished / "weights"), lambda images: images)
+        painted, blocks = stage._paintings.rows([0, 1, 2])
+        clean = torch.from_numpy(latents[:3].astype("float32"))
+        apart = [(painted[row] - clean).abs().mean(dim=(1, 2, 3)) for row in range(3)]
+        assert all(each[row] > 0.05 for row, each in enumerate(apart))
+        assert [int(each.argmin()) for each in apart] == [0, 1, 2]
+        assert sorted(blocks) == [6, 7, 12]
+
+    def test_are_painted_once(self, finished: Path) -> None:
+        one = self.of(finished, "compact").batch(plan(), 5, 0)
+        [folder] = (finished / "cache").glob("*painted-3-*-6-7-12")
+        changed = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+        other = self.of(finished, "compact").batch(plan(), 5, 0)
+        assert changed == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+        assert torch.equal(one["painted"], other["painted"])
+
+    def test_cannot_be_of_more_scenes_than_there_are(self, finished: Path) -> None:
+        with pytest.raises(InputError, match="at most 8 scenes, got 9: lower --paintings"):
+            make_stage(
+                "head",
+                finished,
+                world="small",
+                scenes=8,
+                side=SIDE,
+                crop=SIDE,
+                seed=0,
+                paintings=9,
+            )
 
 
 def test_going_on_after_a_stop_equals_never_having_stopped(finished: Path, tmp_path: Path) -> None:

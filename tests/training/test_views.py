@@ -14,7 +14,7 @@ from ldznet_core.data_sets import Row
 from ldznet_core.errors import InputError
 from ldznet_core.training import train
 from ldznet_core.training.data.examples import together
-from ldznet_core.training.data.views import fill_views
+from ldznet_core.training.kept import fill
 from ldznet_core.world.draw import Draw
 
 from .small_heads import OURS, PLAN, make, steps, weights_of
@@ -68,10 +68,10 @@ def test_an_interrupted_filling_goes_on(tmp_path: Path) -> None:
         return {"latents": torch.full((2,), index).numpy()}
 
     with pytest.raises(KeyboardInterrupt):
-        fill_views(tmp_path, {"a": 1}, 100, encode)  # type: ignore[arg-type]
-    views = fill_views(tmp_path, {"a": 1}, 100, encode)  # type: ignore[arg-type]
+        fill(tmp_path, "views", {"a": 1}, 100, encode)  # type: ignore[arg-type]
+    views = fill(tmp_path, "views", {"a": 1}, 100, encode)  # type: ignore[arg-type]
     assert encoded == [*range(71), *range(64, 100)]
-    assert views._arrays["latents"][:, 0].tolist() == list(range(100))
+    assert views.rows(range(100))["latents"][:, 0].tolist() == list(range(100))
 
 
 def test_other_settings_are_refused(rows: list[Row], tmp_path: Path) -> None:

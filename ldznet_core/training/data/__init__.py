@@ -18,13 +18,14 @@ from ...errors import InputError
 from ...head import HeadConfig
 from ...world.draw import Draw
 from ..head import PHRASES
+from ..kept import Arrays, fill
 from ..loop import lacks_accelerator
 from .examples import Asking, Examples, together
 from .frozen import FrozenModel, TrainingBackbone
 from .heads import HeadPlan, first_head
 from .held_out import hold_out, questions
 from .stage import DataHeadStage
-from .views import Arrays, Views, fill_views, kept_of
+from .views import Views, kept_of
 
 __all__ = ["DataHeadStage", "DataPlan", "HeadPlan", "hold_out", "make_data_stage"]
 
@@ -149,7 +150,8 @@ def _views(
         "rows": examples.fingerprint(),
         "seed": plan.seed,
     }
-    return fill_views(folder / "views", settings, plan.views * len(examples), encode)
+    count = plan.views * len(examples)
+    return Views(fill(folder / "views", "views", settings, count, encode))
 
 
 def _name_of(model: str) -> str:
