@@ -1,8 +1,9 @@
-"""Unselected prompts with the pictures and masks that they give, on one sheet for the eye."""
+"""Unselected prompts with the pictures, masks and inpaints that they give, on one sheet."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import textwrap
+from dataclasses import dataclass, replace
 
 from PIL import Image, ImageDraw
 
@@ -10,24 +11,35 @@ from ...miniature import Miniature
 from ...overlay import overlay
 from ...segmentation import Segmentation
 from ...segmenter import Segmenter
-from ...world import Draw, Layout, all_phrases, draw_phrases, render
+from ...world import Draw, Layout, all_phrases, caption, draw_phrases, render, thing_names
+from ...world.objects import thing_named
 from .prompts import paint_prompts
 
 _COLUMNS = 4
 _GAP = 8
 _LINE = 14
 _PHRASES = 4
-_CHARACTERS = 62
-_SIDE = 192
+_CHARACTERS = 60
+_SIDE = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Repainted:
+    """A picture in which one thing became another."""
+
+    prompt: str
+    picture: Image.Image
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A prompt, its picture, and the masks read while it was painted."""
+    """A prompt, its picture, the masks read while it was painted, and its first thing repainted."""
 
     prompt: str
     picture: Image.Image
     masks: Segmentation
+    repainted: Repainted | None
+    """None where the thing was not found."""
 
 
 def make_rows(
@@ -37,7 +49,7 @@ def make_rows(
 
     Each is asked for its things and stuff, and last for something absent. The masks come from the
     features captured while sampling, or from a probe where no step was heard, at the head's own
-    threshold.
+    threshold. Within the mask of the prompt's first thing, another one is painted.
     """
     rows = []
     painted = paint_prompts(
@@ -46,12 +58,19 @@ def make_rows(
     for layout, prompt, made in painted:
         phrases = _phrases(layout, miniature.image_side)
         masks = segmenter.segment_sampled(made.latents, made.features, phrases, threshold=None)
-        rows.append(Row(prompt, made.image, masks))
+        repainted = None
+        if masks.found[0]:
+            wanted = _with_another_thing(layout)
+            picture = miniature.inpaint(
+                made.image, masks.masks[0], wanted, layout.index, steps, guidance=guidance
+            )
+            repainted = Repainted(wanted, picture)
+        rows.append(Row(prompt, made.image, masks, repainted))
     return rows
 
 
 def contact_sheet(rows: list[Row]) -> Image.Image:
-    """The rows in columns: the picture, the same under its masks, and what was said of each."""
+    """The rows in columns: the picture, the same under its masks and what was said, the inpaint."""
     cells = [_cell(row) for row in rows]
     width = max(cell.width for cell in cells) + _GAP
     height = max(cell.height for cell in cells) + _GAP
@@ -64,21 +83,41 @@ def contact_sheet(rows: list[Row]) -> Image.Image:
 
 
 def _phrases(layout: Layout, side: int) -> list[str]:
-    """What the layout's own scene shows, and one thing that it does not."""
+    """The layout's first thing, what else its own scene shows, and one thing that it does not."""
     labels = render(layout, side).labels
     present = [phrase.text for phrase in all_phrases(layout, labels)]
-    things = {thing.name for thing in layout.things}
-    present.sort(key=lambda text: not any(name in text for name in things))
+    things = [thing.name for thing in layout.things]
+    present.sort(key=lambda text: _place_of(text, things))
     absent = draw_phrases(layout, labels, Draw("sheet", layout.index), 1, absent=1.0)[0]
     return [*present[: _PHRASES - 1], absent.text]
+
+
+def _place_of(text: str, things: list[str]) -> int:
+    """The number of the thing that a phrase names; of stuff, that behind the last."""
+    return next((place for place, name in enumerate(things) if name in text), len(things))
+
+
+def _with_another_thing(layout: Layout) -> str:
+    """The caption of the scene whose first thing is one that is not in it."""
+    draw = Draw("sheet", "another thing", layout.index)
+    there = {thing.name for thing in layout.things}
+    name = draw.choice([each for each in thing_names(layout.world) if each not in there])
+    colours = thing_named(name).colours
+    first = replace(layout.things[0], name=name, colour=draw.choice(colours) if colours else None)
+    return caption(replace(layout, things=(first, *layout.things[1:])), plain=True)
 
 
 def _cell(row: Row) -> Image.Image:
     under_masks = overlay(row.picture, row.masks, _SIDE)
     side = under_masks.width
-    cell = Image.new("RGB", (2 * side, under_masks.height + _LINE), "white")
-    text = row.prompt if len(row.prompt) <= _CHARACTERS else f"{row.prompt[:_CHARACTERS]}..."
-    ImageDraw.Draw(cell).text((2, 0), text, fill="black")
-    cell.paste(row.picture.resize((side, side), Image.Resampling.BICUBIC), (0, _LINE))
-    cell.paste(under_masks, (side, _LINE))
+    shown = [row.picture, under_masks, *([row.repainted.picture] if row.repainted else [])]
+    cell = Image.new("RGB", (3 * side, under_masks.height + _LINE), "white")
+    for place, picture in enumerate(shown):
+        size = (side, picture.height * side // picture.width)
+        cell.paste(picture.resize(size, Image.Resampling.BICUBIC), (place * side, _LINE))
+    draw = ImageDraw.Draw(cell)
+    draw.text((2, 0), textwrap.shorten(row.prompt, _CHARACTERS), fill="black")
+    if row.repainted:
+        for number, line in enumerate(textwrap.wrap(row.repainted.prompt, _CHARACTERS // 3)):
+            draw.text((2 * side + 4, _LINE + side + 2 + number * _LINE), line, fill="black")
     return cell
