@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,7 +26,7 @@ from ldznet_core.taps import Tap, TapsOf
 from .family import SDXL, family_of
 from .inpainting import seen_besides
 from .inputs import Contexts, count_tokens, pixels_of, token_rows
-from .passes import Pass, Rows, rows_in_order
+from .passes import RowsOf, rows_in_order
 from .webui import WebUI, seen_as_a_whole
 
 if TYPE_CHECKING:
@@ -55,10 +56,10 @@ class A1111(WebUI):
         """What a head computes in there."""
         return torch.float32 if self.device().type == "cpu" else devices.dtype
 
-    def prompts_of(self, passed: Pass, step: Any) -> Rows:
-        """Which row of a pass is each picture's prompt."""
-        prompts = getattr(step.denoiser.sampler.sampler_extra_args.get("cond"), "batch", None)
-        return [] if prompts is None else rows_in_order(passed, [len(each) for each in prompts])
+    def prompts_of(self, step: Any) -> RowsOf:
+        """What tells which row of a pass is each picture's prompt."""
+        prompts = getattr(step.denoiser.sampler.sampler_extra_args.get("cond"), "batch", None) or []
+        return partial(rows_in_order, prompts=[len(each) for each in prompts])
 
 
 class A1111Backbone:

@@ -16,11 +16,13 @@ from modules import infotext_utils
 from PIL import Image
 
 from ldznet_core import InputError, LDZNetError
+from ldznet_core.cli.results import identity
 from ldznet_core.pictures import to_picture
 
 from .answer import Answer
 from .folder import FolderRun, Step
-from .host import find_host
+from .heads import choose_head, head_files
+from .host import Host, find_host
 from .masking import mask_picture
 from .settings import Settings
 
@@ -98,10 +100,8 @@ def mask_folder(folder: str, out: str, *values: Any) -> Iterator[tuple[Any, ...]
         places = _path(folder, "pictures"), _path(out, "the masks")
         host = find_host()
         yield stop, None, "<p>Loading the model.</p>"
-        _exclusively(host.backbone)
-        asked = {"model": host.model_name()}
-        asked |= {name: getattr(settings, name) for name in SETTINGS}
-        run = FolderRun(*places, asked)
+        family = _exclusively(host.backbone).family
+        run = FolderRun(*places, _asked(host, settings, family))
         total = 0
 
         def mask(picture: Image.Image) -> Answer:
@@ -116,6 +116,18 @@ def mask_folder(folder: str, out: str, *values: Any) -> Iterator[tuple[Any, ...]
         yield stop, gr.update(), _ended(run, total)
     except Exception as error:
         yield stop, gr.update(), _sentence(error)
+
+
+def _asked(host: Host, settings: Settings, family: str) -> dict[str, Any]:
+    """All that the masks of a folder depend on besides the pictures, for JSON."""
+    folder = host.heads_folder()
+    head = choose_head(settings.head, family, folder)
+    return {
+        "model": host.model_name(),
+        **{name: getattr(settings, name) for name in SETTINGS},
+        "head": head,
+        "head_files": [identity(file) for file in head_files(head, folder)],
+    }
 
 
 def interrupt(stop: Event | None) -> None:

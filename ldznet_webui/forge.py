@@ -27,8 +27,12 @@ class Forge(ForgeLike):
     memory = memory_management
 
     def unet(self) -> nn.Module:
-        """The UNet of the checkpoint that is loaded."""
-        unet: nn.Module = _model().forge_objects.unet.model.diffusion_model
+        """The UNet that is loaded now.
+
+        While that is a refiner or a checkpoint for hires fix, Forge means to load the first again
+        for the next picture (modules/processing.py:1416), so it is not asked to do so here.
+        """
+        unet: nn.Module = sd_models.model_data.sd_model.forge_objects.unet.model.diffusion_model
         return unet
 
     def backbone(self) -> ForgeBackbone:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -24,7 +25,7 @@ from ldznet_core.taps import TapsOf
 from .family import SDXL, family_of
 from .inpainting import seen_besides
 from .inputs import Contexts, count_tokens, token_rows
-from .passes import Pass, Rows, rows_by_kind
+from .passes import RowsOf, rows_by_kind
 from .webui import WebUI, seen_as_a_whole
 
 if TYPE_CHECKING:
@@ -49,9 +50,9 @@ class ForgeLike(WebUI):
         is_half = self.memory.should_use_fp16(self.device())
         return torch.float16 if is_half else torch.float32
 
-    def prompts_of(self, passed: Pass, step: Any) -> Rows:
-        """Which row of a pass is each picture's prompt."""
-        return rows_by_kind(passed, len(step.x))
+    def prompts_of(self, step: Any) -> RowsOf:
+        """What tells which row of a pass is each picture's prompt."""
+        return partial(rows_by_kind, pictures=len(step.x))
 
     def exclusively(self, work: Callable[[], T]) -> T:
         """Do work while nothing is generated, on the thread that owns the models."""

@@ -81,6 +81,20 @@ def taps_for(name: str, family: str, folder: Path) -> TapsOf:
     return read_config(_source(name, folder)).taps_of
 
 
+def reads_features(name: str, folder: Path) -> bool:
+    """Whether a head, by a name from `choose_head`, wants to know of the model's passes at all.
+
+    Raises:
+        CheckpointError: Its file is missing or damaged.
+    """
+    return name == TRAINING_FREE or read_config(_source(name, folder)).reads != "nothing"
+
+
+def head_files(name: str, folder: Path) -> list[Path]:
+    """The files of a head, by a name from `choose_head`; of "training-free" none."""
+    return [] if name == TRAINING_FREE else _files(_source(name, folder))
+
+
 def _check_family(name: str, family: str, folder: Path) -> None:
     """Refuse a trained head of another family; what a damaged file is, is said when it is loaded.
 
@@ -141,10 +155,10 @@ class HeadKeeper:
             yield TrainingFree()
             return
         with self._lock:
-            head = self._head(_source(name, folder), dtype).to(device)
+            head = self._head(_source(name, folder), dtype)
             try:
-                yield head
-            finally:
+                yield head.to(device)
+            finally:  # also where it did not fit, and is half there
                 head.to("cpu")
 
     def forget(self) -> None:
@@ -163,8 +177,11 @@ class HeadKeeper:
 
 def _stamp(source: str | Path) -> tuple[tuple[Path, int, int], ...]:
     """What tells that files were replaced."""
-    files = files_of(BUILT_IN[source]) if isinstance(source, str) else find_files(source)
-    return tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+    return tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in _files(source))
+
+
+def _files(source: str | Path) -> list[Path]:
+    return files_of(BUILT_IN[source]) if isinstance(source, str) else find_files(source)
 
 
 KEEPER = HeadKeeper()

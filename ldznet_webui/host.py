@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -14,7 +14,7 @@ from torch import nn
 
 from ldznet_core import Backbone
 
-from .passes import Pass
+from .passes import RowsOf
 
 T = TypeVar("T")
 
@@ -54,12 +54,12 @@ class Host(Protocol):
     def head_dtype(self) -> torch.dtype:
         """What a head computes in there."""
 
-    def prompts_of(self, passed: Pass, denoiser: Any) -> Sequence[int | None]:
-        """Which row of a pass is each picture's prompt; None where its row is in another pass.
+    def prompts_of(self, step: Any) -> RowsOf:
+        """What tells which row of a pass is each picture's prompt, for the passes of a step.
 
         Args:
-            passed: The pass that is about to be made.
-            denoiser: What the last `on_cfg_denoiser` of this generation was told.
+            step: What the last `on_cfg_denoiser` of this generation was told; it leads to all that
+                the generation holds, so what is returned keeps nothing of it.
         """
 
     def exclusively(self, work: Callable[[], T]) -> T:

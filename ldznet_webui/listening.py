@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -21,10 +21,7 @@ from ldznet_core.capture import (
 from ldznet_core.taps import TapsOf
 from ldznet_core.training_free.places import kept_on_cpu
 
-from .passes import Pass, Rows
-
-RowsOf: TypeAlias = Callable[[Pass, Any], Rows]
-"""Tells where each picture's prompt is in a pass, given what the denoiser has said of its step."""
+from .passes import Pass, RowsOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +53,7 @@ class Listening:
 
     def __init__(
         self,
-        rows_of: RowsOf,
+        prompts_of: Callable[[Any], RowsOf],
         pictures: int,
         size: tuple[int, int],
         taps_of: TapsOf = find_taps,
@@ -64,18 +61,18 @@ class Listening:
         """Get ready for a batch.
 
         Args:
-            rows_of: Of the host.
+            prompts_of: Of the host.
             pictures: How many the batch has.
             size: (height, width) of its latents; passes of other sizes see parts of pictures.
             taps_of: Finds where the head listens; nothing else is kept.
         """
-        self._rows_of = rows_of
+        self._prompts_of = prompts_of
         self._size = size
         self._taps_of = taps_of
         self._nearest: list[Features | None] = [None] * pictures
         self._timesteps: list[float] = []
         self._silence = ""
-        self._step: Any = None
+        self._rows_of: RowsOf | None = None
         self._rows_made = 0
         self._unet: nn.Module | None = None
         self._hooks = ExitStack()
@@ -105,7 +102,11 @@ class Listening:
 
     def begin_step(self, step: Any) -> None:
         """Note that the denoiser begins a step, of one pass or several."""
-        self._step, self._rows_made = step, 0
+        try:
+            self._rows_of, self._rows_made = self._prompts_of(step), 0
+        except Exception as error:  # whatever it is, the picture comes first
+            self._rows_of = None
+            self._fall_silent(error)
 
     def features_of(self, picture: int) -> Features | Missing:
         """What was heard of one picture of the batch, on the CPU, or why there is nothing."""
@@ -123,8 +124,8 @@ class Listening:
     ) -> None:
         try:
             self._forget_pass()
-            if self._step is not None:
-                self._listen(unet, *_inputs(arguments, named))
+            if self._rows_of is not None:
+                self._listen(unet, self._rows_of, *_inputs(arguments, named))
         except Exception as error:  # whatever it is, the picture comes first
             self._fall_silent(error)
 
@@ -138,14 +139,19 @@ class Listening:
             self._fall_silent(error)
 
     def _listen(
-        self, unet: nn.Module, x: Tensor, timesteps: Tensor, options: Mapping[str, Any]
+        self,
+        unet: nn.Module,
+        rows_of: RowsOf,
+        x: Tensor,
+        timesteps: Tensor,
+        options: Mapping[str, Any],
     ) -> None:
         passed = Pass(self._rows_made, len(x), float(timesteps.reshape(-1)[0]), options)
         self._rows_made += len(x)
         self._timesteps.append(passed.timestep)
         if not is_in_window(passed.timestep) or tuple(x.shape[-2:]) != self._size:
             return
-        rows = dict(enumerate(self._rows_of(passed, self._step)))
+        rows = dict(enumerate(rows_of(passed)))
         distance = abs(passed.timestep - BEST_TIMESTEP)
         wanted = {
             picture: row

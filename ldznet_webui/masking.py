@@ -12,7 +12,7 @@ from ldznet_core import Features, InputError, Segmentation, Segmenter
 from ldznet_core.pictures import size_of, to_picture
 
 from .answer import Answer
-from .heads import KEEPER, choose_head
+from .heads import KEEPER, choose_head, reads_features
 from .host import Host
 from .listening import Missing
 from .settings import Settings
@@ -60,10 +60,16 @@ def mask_picture(host: Host, picture: Image, settings: Settings, reason: str = "
 def mask_painted(host: Host, painted: Painted, settings: Settings) -> Answer:
     """Masks of a picture that the host has made, by the features that its settings allow.
 
+    Args:
+        host: Whose model looks.
+        painted: The picture.
+        settings: What is asked; the head in them is a name, not auto.
+
     Raises:
         LDZNetError: Nothing can be masked; the message says why.
     """
-    if settings.source == "probe":
+    needs_features = reads_features(settings.head, host.heads_folder())
+    if settings.source == "probe" or not needs_features:
         return mask_picture(host, painted.picture, settings)
     features = painted.features
     if not isinstance(features, Missing) and _is_stretched(painted):

@@ -6,13 +6,16 @@ may spread a step over several passes, leave the negative prompts out, or join p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, TypeAlias
 
 Rows: TypeAlias = Sequence["int | None"]
 """The row of each picture's prompt in a pass; None where it lies in another."""
+
+RowsOf: TypeAlias = "Callable[[Pass], Rows]"
+"""Tells where each picture's prompt is in a pass."""
 
 _PROMPT = 0  # what Forge and reForge call a prompt in `cond_or_uncond`
 

@@ -24,7 +24,8 @@ from ldznet_core.taps import TapsOf
 
 from . import infotext
 from .answer import Answer, extended
-from .heads import choose_head, taps_for
+from .calls import is_being_processed, script_that_assembles
+from .heads import KEEPER, choose_head, taps_for
 from .host import Host
 from .listening import Listening, Missing
 from .masking import Painted, mask_painted, mask_picture
@@ -37,6 +38,13 @@ ATTRIBUTE = "_ldznet"
 
 ERROR_KEY = "LD-ZNet error"
 """In an infotext, what kept masks from being made."""
+
+
+_MEANT = "_ldznet_meant"
+"""Of `p`, under which its own values are kept of what was changed for a picture."""
+
+_REPAINTING_ALL = ("inpaint_full_res", "inpainting_mask_invert")
+"""What makes hosts repaint a whole picture if its mask is empty."""
 
 
 @dataclass(slots=True)
@@ -66,16 +74,24 @@ class Generation:
         self.is_over = False
 
     def end_with(self, p: Any) -> None:
-        """End when the host closes `p`: the one thing that it does after any failure."""
-        before = vars(p).get("close")
-        close = p.close
+        """End when the host closes `p`, which it does after any failure, or lets go of it.
+
+        Scripts that make copies of `p` do not close those: see `is_under_way`. Nothing here keeps
+        `p` alive.
+        """
+        before, closing = vars(p).get("close"), type(p).close
+        its_own = weakref.ref(p)
 
         def close_all() -> None:
             self.end()
-            close()
+            if before is not None:
+                before()
+            elif (p := its_own()) is not None:
+                closing(p)
 
         def undo() -> None:
-            if vars(p).get("close") is not close_all:
+            p = its_own()
+            if p is None or vars(p).get("close") is not close_all:
                 return  # somebody else has wrapped it since
             if before is None:
                 del p.close
@@ -84,6 +100,7 @@ class Generation:
 
         p.close = close_all
         self._undo.callback(undo)
+        weakref.finalize(p, self.end).atexit = False
 
     def is_of(self, p: Any) -> bool:
         """Whether it hangs on its own object, and not on a copy of that."""
@@ -91,8 +108,9 @@ class Generation:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether its end is still to come."""
-        return not self.is_over and self._p() is not None
+        """Whether the host is still at it, and did not give it up without a word."""
+        p = self._p()
+        return not self.is_over and p is not None and is_being_processed(p)
 
     def begin_sampling(self, p: Any, noisy: Tensor) -> None:
         """Listen to a sampling of latents ``(B, C, h, w)``, in the place of the one before."""
@@ -174,9 +192,12 @@ class Follower:
 
     def process(self, p: Any, arguments: Sequence[Any]) -> None:
         """Begin to follow a generation, if masks are asked of it."""
-        if self._current is not None and self._current.is_under_way and not self._current.is_of(p):
-            return
+        if self._current is not None and not self._current.is_of(p):
+            if self._current.is_under_way:
+                return
+            self._current.end()
         vars(p).pop(ATTRIBUTE, None)
+        _forget_the_last(p)
         try:
             settings = Settings.of_arguments(arguments)
             if not settings.enabled:
@@ -249,9 +270,10 @@ class Follower:
             generation.end()
 
     def forget(self) -> None:
-        """Take away whatever hooks there are."""
+        """Take away whatever hooks there are, and the head that is kept in memory."""
         if self._current is not None:
             self._current.end()
+        KEEPER.forget()
 
     def _hand_over(
         self,
@@ -272,6 +294,9 @@ class Follower:
         shown = list(results) if settings.append else []
         if settings.overlay:
             shown.append((answer.overlay(picture), extended(said, answer.origin()), ""))
+        if shown and (script := script_that_assembles(p)):
+            shown = []
+            _say(processed, f"masks are not shown, as {script} would take them for its pictures")
         for image, text, _ in shown:
             image.info["parameters"] = text
             processed.images.append(image)
@@ -312,7 +337,19 @@ def _mask_of_what_is_given(p: Any, host: Host, settings: Settings) -> Image.Imag
 def _repaint_nothing(p: Any) -> None:
     """Have the host leave the picture that it was given as it is."""
     p.image_mask = Image.new("L", p.init_images[0].size)
-    p.inpaint_full_res = False  # else hosts repaint it all
+    meant = {name: getattr(p, name) for name in _REPAINTING_ALL if hasattr(p, name)}
+    setattr(p, _MEANT, meant)
+    for name in meant:
+        setattr(p, name, type(meant[name])(0))
+
+
+def _forget_the_last(p: Any) -> None:
+    """Undo what the last picture left in an object that is processed again, or in its copy."""
+    for name, value in vars(p).pop(_MEANT, {}).items():
+        setattr(p, name, value)
+    problem = p.extra_generation_params.pop(ERROR_KEY, None)
+    if problem is not None:
+        p.comments.pop(f"LD-ZNet: {problem}", None)
 
 
 def _complain(p: Any, problem: object, processed: Any = None) -> None:

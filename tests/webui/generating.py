@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ldznet_core import Backbone
-from ldznet_webui.passes import Pass, Rows, rows_in_order
+from ldznet_webui.passes import RowsOf, rows_in_order
 from ldznet_webui.script import Follower
 
 from .miniature_host import MiniatureHost
@@ -45,11 +46,18 @@ class GeneratingHost(MiniatureHost):
         finally:
             self._lock.release()
 
-    def prompts_of(self, passed: Pass, step: Any) -> Rows:
-        return rows_in_order(passed, step.prompts)
+    def prompts_of(self, step: Any) -> RowsOf:
+        return partial(rows_in_order, prompts=step.prompts)
 
     def is_interrupted(self) -> bool:
         return self.was_interrupted
+
+
+class Scripts:
+    """Stands in for the ScriptRunner: the scripts that can be chosen under "Script"."""
+
+    def __init__(self, titles: Sequence[str]) -> None:
+        self.selectable_scripts = [SimpleNamespace(title=partial(str, each)) for each in titles]
 
 
 @dataclass
@@ -61,15 +69,18 @@ class Processing:
     init_images: list[Image.Image] = field(default_factory=list)
     image_mask: Image.Image | None = None
     inpaint_full_res: bool = True
+    inpainting_mask_invert: int = 0
     paste_to: tuple[int, int, int, int] | None = None
     extra_generation_params: dict[str, Any] = field(default_factory=dict)
-    comments: list[str] = field(default_factory=list)
+    comments: dict[str, int] = field(default_factory=dict)
     iteration: int = 0
     batch_index: int = 0
     closed: int = 0
+    script_args: tuple[Any, ...] = (0,)
+    scripts: Scripts | None = None
 
     def comment(self, text: str) -> None:
-        self.comments.append(text)
+        self.comments[text] = 1
 
     def close(self) -> None:
         self.closed += 1
@@ -127,20 +138,32 @@ def generate(
         pictures: Latents ``(1, C, h, w)`` and the picture they decode to, batch after batch.
         arguments: Of the script.
     """
-    images: list[Image.Image] = []
     with closing(p):
-        follower.process(p, arguments)
-        for iteration in range(p.n_iter):
-            p.iteration = iteration
-            batch = pictures[p.iteration * p.batch_size :][: p.batch_size]
-            latents = sampler.sample(p, follower, torch.cat([each for each, _ in batch]))
-            follower.end_sampling(p, latents)
-            for index, (_, picture) in enumerate(batch):
-                p.batch_index = index
-                follower.keep_picture(p, picture)
-                images.append(picture)
-        processed = Processed(images, [f"picture {number}" for number in range(len(images))])
-        follower.postprocess(p, processed)
+        return process_images(p, follower, sampler, pictures, arguments)
+
+
+@torch.no_grad()
+def process_images(
+    p: Processing,
+    follower: Follower,
+    sampler: Sampler,
+    pictures: Sequence[tuple[Tensor, Image.Image]],
+    arguments: Sequence[Any],
+) -> Processed:
+    """The same without closing `p`, as scripts call the host with copies of theirs."""
+    images: list[Image.Image] = []
+    follower.process(p, arguments)
+    for iteration in range(p.n_iter):
+        p.iteration = iteration
+        batch = pictures[p.iteration * p.batch_size :][: p.batch_size]
+        latents = sampler.sample(p, follower, torch.cat([each for each, _ in batch]))
+        follower.end_sampling(p, latents)
+        for index, (_, picture) in enumerate(batch):
+            p.batch_index = index
+            follower.keep_picture(p, picture)
+            images.append(picture)
+    processed = Processed(images, [f"picture {number}" for number in range(len(images))])
+    follower.postprocess(p, processed)
     return processed
 
 

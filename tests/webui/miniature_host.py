@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ldznet_core import Backbone, InputError, UnsupportedModelError
+from ldznet_webui.passes import RowsOf
 
 T = TypeVar("T")
 
@@ -53,8 +54,8 @@ class MiniatureHost:
     def head_dtype(self) -> torch.dtype:
         return torch.float32
 
-    def prompts_of(self, passed: Any, denoiser: Any) -> Sequence[int | None]:
-        return []
+    def prompts_of(self, step: Any) -> RowsOf:
+        return lambda passed: []
 
     def exclusively(self, work: Callable[[], T]) -> T:
         """As in A1111, whose lock a thread cannot take twice (modules/fifo_lock.py in 1.10.1)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ def noisy(pictures: int = 1) -> Tensor:
 
 def listening_to(unet: nn.Module, pictures: int = 1, taps_of: TapsOf = find_taps) -> Listening:
     listening = Listening(
-        lambda passed, prompts: rows_in_order(passed, prompts), pictures, SIZE, taps_of
+        lambda prompts: partial(rows_in_order, prompts=prompts), pictures, SIZE, taps_of
     )
     listening.start(unet)
     return listening
@@ -157,7 +158,7 @@ def test_a_pass_that_fails_leaves_no_hook_and_no_features(unet: UNet) -> None:
 
 def test_a_failure_in_a_hook_costs_the_features_and_not_the_pass(unet: UNet) -> None:
     plain = run(unet, torch.cat([noisy()] * 2), 400.0)
-    listening = Listening(lambda passed, step: step["nothing"], 1, SIZE)  # type: ignore[arg-type]
+    listening = Listening(lambda step: lambda passed: step["nothing"], 1, SIZE)
     listening.start(unet)
     assert torch.equal(one_step(unet, listening, 400.0), plain)
     listening.stop()
@@ -251,7 +252,7 @@ class TestAttention:
             use_linear_projection=True,
         ).eval()
         places = TrainingFree().for_family("sdxl").taps_of
-        listening = Listening(lambda *_: [0], 1, (32, 32), places)
+        listening = Listening(lambda step: lambda passed: [0], 1, (32, 32), places)
         listening.start(small)
         listening.begin_step(PROMPTS)
         run(small, torch.zeros(2, 4, 32, 32), 400.0)

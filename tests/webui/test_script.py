@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
+from contextlib import suppress
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +27,11 @@ from .generating import (
     Processed,
     Processing,
     Sampler,
+    Scripts,
     generate,
     hooks_at,
     hooks_on,
+    process_images,
 )
 
 
@@ -147,6 +152,18 @@ class TestMasks:
         assert mask.mode == "L"
         assert "LD-ZNet mask: red owl" in text
         assert (number, suffix) == (0, "-mask-red-owl")
+
+    @pytest.mark.parametrize(
+        ("title", "images"), [("SD upscale", 1), ("Prompts from file or textbox", 3)]
+    )
+    def test_do_not_get_among_the_pictures_of_a_script_that_joins_them(
+        self, studio: Studio, title: str, images: int
+    ) -> None:
+        p = Processing(script_args=(1,), scripts=Scripts([title]))
+        done = studio.run(p, phrases="owl", overlay=True, save=True)
+        assert len(done.images) == images
+        assert ("not shown, as SD upscale would" in done.comments) == (images == 1)
+        assert len(studio.saved) == 1
 
     def test_are_of_the_size_that_the_picture_got(self, studio: Studio) -> None:
         """As when a script enlarges it afterwards."""
@@ -270,13 +287,13 @@ class TestTrouble:
         p = Processing()
         done = studio.run(p, phrases="owl")
         assert len(done.images) == 1
-        assert "expected a checkpoint" in p.comments[0]
+        assert "expected a checkpoint" in next(iter(p.comments))
 
     def test_of_our_own_making_is_a_sentence_too(self, studio: Studio) -> None:
         studio.host.loaded = RuntimeError("out of memory\nwith a long tail")
         p = Processing()
         assert len(studio.run(p, phrases="owl").images) == 1
-        assert p.comments == [
+        assert list(p.comments) == [
             "LD-ZNet: it failed (RuntimeError: out of memory); the log says where"
         ]
 
@@ -332,6 +349,40 @@ class TestTrouble:
         assert "LD-ZNet mask: owl" in outer.infotexts[1]
         assert "sampling at t=421" in outer.infotexts[1]
 
+    def test_a_copy_that_failed_and_was_not_closed_is_not_waited_for(self, studio: Studio) -> None:
+        """As cells of an X/Y/Z plot are, whose failures the host prints and passes over."""
+        pictures = [(each.latents, each.picture) for each in studio.drawings]
+        p, done = Processing(), []
+
+        def fail_in_the_second(number: int) -> None:
+            if number == 2 and len(done) == 1:
+                raise MemoryError
+
+        studio.sampler.on_step = fail_in_the_second
+        for _ in range(3):
+            with suppress(MemoryError):
+                asked = [{"phrases": "owl"}]
+                done.append(
+                    process_images(copy(p), studio.follower, studio.sampler, pictures, asked)
+                )
+                continue
+            done.append(Processed([], []))
+        assert [len(each.images) for each in done] == [2, 0, 2]
+        assert hooks_on(studio.sampler.unet) == 0
+
+    def test_no_hook_outlives_an_object_that_nobody_closed(self, studio: Studio) -> None:
+        def fail(number: int) -> None:
+            if number == 2:
+                raise MemoryError
+
+        studio.sampler.on_step = fail
+        pictures = [(each.latents, each.picture) for each in studio.drawings]
+        with suppress(MemoryError):
+            asked = [{"phrases": "owl"}]
+            process_images(Processing(), studio.follower, studio.sampler, pictures, asked)
+        gc.collect()
+        assert hooks_on(studio.sampler.unet) == 0
+
     def test_the_same_object_may_be_processed_again(self, studio: Studio) -> None:
         """As loops over a picture do."""
         p = Processing()
@@ -368,12 +419,33 @@ class TestInpainting:
     )
     def test_of_nothing_repaints_nothing(self, studio: Studio, settings: dict[str, Any]) -> None:
         """Not there, or refused: either way nobody said what to repaint."""
-        p = Processing(init_images=[studio.drawings[0].picture])
+        p = Processing(init_images=[studio.drawings[0].picture], inpainting_mask_invert=1)
         studio.run(p, **{"use_as_mask": True, **settings})
         assert p.image_mask is not None
         assert not pixels(p.image_mask).any()
         assert not p.inpaint_full_res
+        assert not p.inpainting_mask_invert
         assert p.comments
+
+    def test_what_one_picture_of_several_came_to_is_its_own(self, studio: Studio) -> None:
+        """As in img2img's batch, which gives the same object one picture after another."""
+        owl, car = (each.picture for each in studio.drawings[:2])
+        p = Processing(inpainting_mask_invert=1)
+        told = []
+        for picture in (owl, car, owl):
+            p.init_images, p.closed = [picture], 0
+            studio.run(p, phrases="owl", use_as_mask=True)
+            told.append(
+                (
+                    pixels(p.image_mask).any() if p.image_mask else None,
+                    p.inpaint_full_res,
+                    p.inpainting_mask_invert,
+                    "LD-ZNet error" in p.extra_generation_params,
+                    any("nothing" in comment for comment in p.comments),
+                )
+            )
+        assert told[0] == told[2] == (True, True, 1, False, False)
+        assert told[1] == (False, False, 0, True, True)
 
     def test_that_is_refused_in_the_panel_repaints_nothing(self, studio: Studio) -> None:
         """It hands over a value for each setting, by their order."""
@@ -383,7 +455,7 @@ class TestInpainting:
         studio.follower.process(p, values)
         assert p.image_mask is not None
         assert not pixels(p.image_mask).any()
-        assert "at least one phrase" in p.comments[0]
+        assert "at least one phrase" in next(iter(p.comments))
 
     @pytest.mark.parametrize(
         "settings",
