@@ -76,4 +76,9 @@ def _check_phrase(phrase: object, number: int) -> str:
             f"expected words in every phrase, got an empty one as number {number}: "
             "write what to find, or leave it out"
         )
+    if any("\ud800" <= character <= "\udfff" for character in phrase):
+        raise InputError(
+            f"expected text in every phrase, got {phrase!r} as number {number}, whose bytes are no "
+            "UTF-8: write it anew"
+        )
     return phrase.strip()

@@ -6,6 +6,7 @@ work all but the main one give None, and print nothing.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -44,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         when it was told to end.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):  # where a phrase has letters that it does not know
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         with _ended_in_order():
             return _dispatch(words)

@@ -28,6 +28,8 @@ from .models import load_painter
 from .options import option
 from .staging import staged
 
+_SEEDS = 2**63 - 1  # the inpainting takes the next
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -83,6 +85,8 @@ def run(options: Options) -> Report:
     check_phrases(options.phrase)
     if not options.prompt.strip():
         raise InputError("expected a prompt in words, got an empty one: say what to paint")
+    if options.seed not in range(_SEEDS):
+        raise InputError(f"expected a seed from 0 to 2^63 - 2, got {options.seed}: try 0")
     miniature = load_painter(options.model)
     segmenter = Segmenter(miniature, load_head(options.head))
     seconds = Seconds(sampling=0, sampling_with_capture=0, masks=0, inpainting=0)
@@ -124,12 +128,15 @@ def run(options: Options) -> Report:
 def describe(report: Report) -> str:
     """The report as a short table."""
     seconds = report["seconds"]
+    read = "none, this head reads the latents alone"
+    if report["timestep"] is not None:
+        read = f"{report['source']} at t = {report['timestep']:.0f}"
     capture = ", ".join(f"{timestep:.0f}" for timestep in report["captured_timesteps"]) or "none"
     return "\n".join(
         [
             table(report["phrases"]),
             "",
-            f"features: {report['source']} at t = {report['timestep']:.0f} (captured at {capture})",
+            f"features: {read} (captured at {capture})",
             f"sampling {seconds['sampling']:.2f} s, with capture "
             f"{seconds['sampling_with_capture']:.2f} s, masks {seconds['masks']:.2f} s, "
             f"inpainting {seconds['inpainting']:.2f} s",

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ..backends import load_backbone, needs_whole_unet
 from ..checkpoint import load_head
-from ..data_sets import FORMATS, Format, Partition, Row, check_pictures, read_data
+from ..data_sets import FORMATS, Format, Partition, Row, check_rows, read_data
 from ..errors import InputError
 from ..evaluation.data.figures import measure_data
 from ..evaluation.data.report import DataReport, as_markdown, draw_curves
@@ -67,7 +67,7 @@ def _read(ask: DataAsk, split: str) -> list[Row]:
     """A split's rows, all of whose pictures are there."""
     rows = read_data(ask.folder, ask.data, split, ask.partition)
     rows = rows[: ask.limit] if ask.limit else rows
-    check_pictures(rows)
+    check_rows(rows)
     return rows
 
 

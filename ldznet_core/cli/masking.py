@@ -16,14 +16,20 @@ from ..errors import InputError
 from ..looks import Probed
 from ..picture_files import OpenedPicture, read_picture
 from ..pictures import size_of
-from ..preprocessing import official_size
+from ..preprocessing import check_proportions, official_size
 from ..procedure import Procedure
 from ..segmenter import Segmenter
 from ..snapping import snapped
 from .models import DType, load_segmenting_pair
 from .picture_list import Job
 from .processes import Processes
-from .results import PictureReport, identity, read_result, write_result
+from .results import (
+    PictureReport,
+    identity,
+    identity_of_weights,
+    read_result,
+    write_result,
+)
 
 MASK_PIXELS = 2**21
 """Of larger pictures the masks are made at this size and then enlarged; Full HD is below it."""
@@ -53,8 +59,8 @@ class Ask:
             "phrases": self.phrases,
             "negatives": self.negatives,
             "threshold": self.threshold,
-            "model": identity(Path(self.model)),
-            "head": identity(Path(self.head)),
+            "model": identity_of_weights(self.model),
+            "head": identity_of_weights(self.head),
             "dtype": self.dtype,
             "procedure": asdict(self.procedure),
             "snaps": self.snaps,
@@ -140,7 +146,9 @@ def _look(
 def _open(path: Path, segmenter: Segmenter) -> OpenedPicture:
     """A picture that the procedure can take."""
     if segmenter.procedure.preprocess != "official":
-        return read_picture(path, MASK_PIXELS)
+        opened = read_picture(path, MASK_PIXELS)
+        check_proportions(size_of(opened.image))
+        return opened
     opened = read_picture(path)  # whole: the authors' own scaling starts from it
     official_size(size_of(opened.image), segmenter.head.config.image_side)
     return opened

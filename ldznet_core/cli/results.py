@@ -11,9 +11,11 @@ from typing import Any, TypedDict, cast
 
 from PIL import Image
 
-from ..errors import InputError
+from ..checkpoint import BUILT_IN
+from ..errors import CheckpointError, InputError
 from ..overlay import overlay
 from ..segmentation import Segmentation
+from ..shards import find_files
 from .masks_report import PhraseReport, write_masks
 
 MARK = "picture.json"
@@ -91,6 +93,21 @@ def identity(path: Path) -> dict[str, Any]:
         "bytes": found.st_size if found else None,
         "changed": found.st_mtime_ns if found else None,
     }
+
+
+def identity_of_weights(source: str) -> list[dict[str, Any]] | str:
+    """The same of all files of a head or a model; of what has none, such as no head, its name.
+
+    Args:
+        source: A name, a file, the stem or a shard of several, or a folder.
+    """
+    path = Path(BUILT_IN.get(source, source))
+    if path.is_dir():
+        return [identity(file) for file in sorted(path.rglob("*")) if file.is_file()]
+    try:
+        return [identity(file) for file in find_files(path)]
+    except CheckpointError:  # loading it says what is wrong
+        return [identity(path)] if path.is_file() else source
 
 
 def _publish(draft: Path, folder: Path) -> None:

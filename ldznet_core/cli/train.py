@@ -137,11 +137,12 @@ def parse_blocks(text: str) -> list[int]:
     blocks: list[int] = []
     for part in filter(None, text.split(",")):
         first, dash, last = part.strip().partition("-")
-        if not (first.isdigit() and (last.isdigit() or not dash)):
+        last = last if dash else first
+        if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
             raise InputError(
                 f'expected blocks such as "6-10,13", got {text!r}: write numbers and ranges'
             )
-        blocks += range(int(first), int(last or first) + 1)
+        blocks += range(int(first), int(last) + 1)
     return blocks
 
 

@@ -9,7 +9,7 @@ for a phrase that names nothing in the picture.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def read_lines(path: Path, split: str) -> list[Row]:
 
 def _rows(file: Path) -> Iterator[Row]:
     with file.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(_decoded(lines, file), start=1):
             if not line.strip():
                 continue
             where = f"line {number} of {file}"
@@ -55,6 +55,15 @@ def _rows(file: Path) -> Iterator[Row]:
                 Nothing() if is_absent else _truth(record, file.parent, where),
                 is_absent=is_absent,
             )
+
+
+def _decoded(lines: Iterable[str], file: Path) -> Iterator[str]:
+    try:
+        yield from lines
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"expected text in UTF-8 in {file}, got {error}: save it as UTF-8"
+        ) from error
 
 
 def _read_line(line: str, where: str) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import InputError
+from ..phrases import TOKEN_LIMIT, check_phrases, check_token_count
 from .shapes import Mask
 
 
@@ -39,11 +40,11 @@ def by_picture(rows: Iterable[Row]) -> list[Row]:
     return [row for group in found.values() for row in group]
 
 
-def check_pictures(rows: Sequence[Row]) -> None:
-    """Refuse rows whose pictures are not all there, before any work is done.
+def check_rows(rows: Sequence[Row]) -> None:
+    """Refuse rows whose pictures are not all there or whose phrases cannot be asked, before work.
 
     Raises:
-        InputError: There are no rows, or a picture is missing.
+        InputError: There are no rows, a picture is missing, or a phrase is empty or too long.
     """
     if not rows:
         raise InputError("expected at least one phrase with a mask, got none: name another split")
@@ -54,3 +55,12 @@ def check_pictures(rows: Sequence[Row]) -> None:
             f"expected {len(pictures)} pictures, got {len(pictures) - len(missing)}: put "
             f"{missing[0]} and what else is missing there"
         )
+    for row in rows:
+        try:
+            check_phrases([row.phrase])
+            if len(row.phrase.encode()) + 2 > TOKEN_LIMIT:  # a token has a byte or more
+                from ..tokenizer import count_tokens  # takes a second
+
+                check_token_count(row.phrase, count_tokens([row.phrase])[0])
+        except InputError as error:
+            raise InputError(f"{error} (of {row.picture})") from error

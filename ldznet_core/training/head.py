@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..capture import Features, capturing
 from ..checkpoint import save_head
+from ..errors import InputError
 from ..head import AnyHead, CompactHead, HeadConfig, LDZNetHead
 from ..head.config import Kind
 from ..miniature.model import Miniature
@@ -265,9 +266,14 @@ class HeadStage:
 
     def _painted(self, draw: Draw, batch: int) -> tuple[list[int], Batch]:
         """Scenes of a batch that are shown as they were painted, and what is known of them."""
-        paintings, rows = self._paintings, int(_PAINTINGS * batch)
-        if paintings is None or not rows:
+        paintings = self._paintings
+        if paintings is None:
             return [], {}
+        rows = int(_PAINTINGS * batch)
+        if not rows:
+            raise InputError(
+                f"expected a batch of at least 2 with paintings, got {batch}: raise it"
+            )
         numbers = [draw.below(len(paintings.shown)) for _ in range(rows)]
         latents, blocks = paintings.rows(numbers)
         told = {f"{_PAINTED}-{block}": feature for block, feature in blocks.items()}

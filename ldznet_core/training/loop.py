@@ -158,7 +158,9 @@ class _Runner:
     def _batches(self) -> DataLoader[list[Batch]]:
         process = self.accelerator.process_index
         batches = _Batches(self.stage.batch, self.plan, self.progress.step, process)
-        return DataLoader(batches, batch_size=None, num_workers=self.plan.workers)
+        workers = self.plan.workers
+        apart = torch.Generator()  # else it draws from the one that a resumed training goes on with
+        return DataLoader(batches, batch_size=None, num_workers=workers, generator=apart)
 
     def _step(self, batches: list[Batch]) -> dict[str, Tensor]:
         for group in self.optimizer.param_groups:

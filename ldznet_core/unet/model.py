@@ -102,7 +102,7 @@ class UNet(nn.Module):
         """
         self._check_sides(x)
         embedding = self.time_embed(
-            timestep_embedding(timesteps, self.config.model_channels).to(x.dtype)
+            timestep_embedding(timesteps.to(x.device), self.config.model_channels).to(x.dtype)
         )
         skips: list[Tensor] = []
         for stage in self.input_blocks:

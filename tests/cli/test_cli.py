@@ -1,5 +1,6 @@
 """The command line as users meet it: files, exit statuses and single sentences."""
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from PIL import Image
 
 pytest.importorskip("diffusers", reason="the command line needs the extra `cli`")
 
-from ldznet_core import load_head, save_head
+from ldznet_core import LDZNetHead, load_head, load_miniature, read_config, save_head
 from ldznet_core.cli import COMMANDS, main
 
 
@@ -68,6 +69,16 @@ class TestDemo:
             assert area == pytest.approx(phrase["area"], abs=1e-3)
             assert phrase["found"] == (area > 0)
 
+    def test_a_head_that_reads_no_features_will_do(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        unet = load_miniature().unet
+        config = replace(read_config("miniature"), taps=())
+        save_head(LDZNetHead.from_unet(unet.state_dict(), config), tmp_path / "znet")
+        words = ["demo", "--head", str(tmp_path / "znet"), "--out", str(tmp_path / "out")]
+        assert main([*words, "--steps", "3"]) == 0
+        assert "features: none, this head reads the latents alone" in capsys.readouterr().out
+
     def test_few_steps_pass_the_window_by_and_a_probe_stands_in(self, tmp_path: Path) -> None:
         assert main(["demo", "--out", str(tmp_path), "--steps", "1", "--phrase", "owl"]) == 0
         report = json.loads((tmp_path / "report.json").read_text("utf-8"))
@@ -87,6 +98,17 @@ class TestSegment:
         assert names == ["mask-sky.png", "mask-red-car.png"]
         assert all(opened(out / name).size == (121, 99) for name in names)
 
+    def test_a_picture_too_narrow_costs_the_others_nothing(
+        self, picture: Path, tmp_path: Path
+    ) -> None:
+        narrow, out = tmp_path / "narrow.png", tmp_path / "masks"
+        Image.new("RGB", (1, 600)).save(narrow)
+        words = ["segment", str(narrow), str(picture), "--phrase", "owl", "--out", str(out)]
+        assert main(words) == 2
+        report = json.loads((out / "report.json").read_text("utf-8"))
+        assert [Path(each["image"]).name for each in report["failed"]] == ["narrow.png"]
+        assert (out / "scene" / "mask-owl.png").is_file()
+
     def test_many_pictures_have_a_folder_each(self, picture: Path, tmp_path: Path) -> None:
         twin = tmp_path / "other" / "scene.png"
         twin.parent.mkdir()
@@ -105,6 +127,9 @@ BAD_WORDS = {
     "a word for a number": (["demo", "--seed", "one"], "--seed"),
     "an empty prompt": (["demo", "--prompt", " "], "empty one"),
     "an empty phrase": (["demo", "--phrase", ""], "empty one"),
+    "a seed that is too large": (["demo", "--seed", str(2**64)], "2^63 - 2"),
+    "a phrase of no text": (["demo", "--phrase", "caf\udce9"], "no UTF-8"),
+    "blocks from high to low": (["train", "head", "--taps", "10-6"], "numbers and ranges"),
     "no steps": (["demo", "--steps", "0"], "1 to 1000 steps"),
     "a threshold of 2": (["demo", "--threshold", "2", "--steps", "1"], "between 0 and 1"),
     "a long phrase": (["demo", "--phrase", "owl " * 80, "--steps", "1"], "77 tokens"),
@@ -204,6 +229,16 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
     text = capsys.readouterr().out
     assert text.startswith(f"usage: ldznet {command}")
     assert "--json" in text
+
+
+def test_letters_that_a_terminal_does_not_know_cost_no_report(
+    picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="cp1252", write_through=True)
+    monkeypatch.setattr("sys.stdout", shown)
+    words = ["segment", str(picture), "--phrase", "猫", "--out", str(tmp_path / "masks")]
+    assert main(words) == 0
+    assert b"\\u732b" in shown.buffer.getvalue()
 
 
 def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:

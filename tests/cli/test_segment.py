@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from PIL import Image
 
 pytest.importorskip("diffusers", reason="the command line needs the extra `cli`")
 
+from ldznet_core import load_head, save_head
 from ldznet_core.backends import Pair
 from ldznet_core.cli import main, masking
 from ldznet_core.cli.results import MARK
@@ -307,6 +309,22 @@ class TestResume:
         written = remember_writes(monkeypatch)
         segment(pictures, "--phrase", "owl", "--out", done, "--resume")
         assert written == ["two"]
+
+    def test_a_head_that_was_trained_anew_looks_anew(
+        self, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stem, out = tmp_path / "mine" / "head", tmp_path / "out"
+        words = ["--phrase", "owl", "--head", stem, "--out", out, "--resume"]
+        head = load_head("miniature-compact")
+        save_head(head, stem)
+        segment(pictures, *words)
+        written = remember_writes(monkeypatch)
+        segment(pictures, *words)
+        assert written == []
+        head.config = replace(head.config, mask_threshold=0.9)
+        save_head(head, stem)
+        segment(pictures, *words)
+        assert len(written) == 4
 
     def test_an_interrupt_leaves_whole_pictures_only(
         self, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

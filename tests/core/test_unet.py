@@ -35,6 +35,13 @@ def shapes_only(config: UNetConfig) -> UNet:
         return UNet(config)
 
 
+def test_timesteps_may_lie_on_another_device() -> None:
+    """As a scheduler's do, which are on the CPU wherever the UNet is."""
+    unet = shapes_only(SMALL)
+    latents, context = torch.zeros(1, 4, 8, 8, device="meta"), torch.zeros(1, 7, 16, device="meta")
+    assert unet(latents, torch.tensor([400]), context).device.type == "meta"
+
+
 def test_the_default_is_stable_diffusion_1() -> None:
     state_dict = shapes_only(UNetConfig()).state_dict()
     # Counted in the UNet that the official LD-ZNet freezes (koutilya-pnvr/LD-ZNet@3d28f76).

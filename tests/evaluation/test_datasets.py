@@ -6,6 +6,7 @@ import copyreg
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image
 
 from ldznet_core import InputError, Segmenter, load_head, load_miniature
-from ldznet_core.data_sets import Format, Row, check_pictures, read_data
+from ldznet_core.data_sets import Format, Row, check_rows, read_data
 from ldznet_core.data_sets.plain_pickle import read_plain_pickle
 from ldznet_core.data_sets.shapes import (
     MaskFile,
@@ -570,6 +571,13 @@ class TestLines:
         with pytest.raises(InputError, match=message):
             read_data(tmp_path, "jsonl")
 
+    @pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+    def test_text_in_another_encoding_is_a_sentence(self, tmp_path: Path, encoding: str) -> None:
+        line = json.dumps({"image": "a.png", "phrase": "café", "absent": True}, ensure_ascii=False)
+        (tmp_path / "test.jsonl").write_text(line, encoding=encoding)
+        with pytest.raises(InputError, match="save it as UTF-8"):
+            read_data(tmp_path, "jsonl")
+
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="found nothing: check the path"):
@@ -579,12 +587,23 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_pictures_that_are_missing_are_counted_before_any_work(phrasecut: Path) -> None:
     (phrasecut / "images" / "9.jpg").unlink()
     with pytest.raises(InputError, match=r"expected 2 pictures, got 1: put .*9\.jpg"):
-        check_pictures(read_data(phrasecut, "phrasecut"))
+        check_rows(read_data(phrasecut, "phrasecut"))
+
+
+@pytest.mark.parametrize(
+    ("phrase", "message"), [(" ", "expected words"), ("cat " * 80, "77 tokens")]
+)
+def test_a_phrase_that_cannot_be_asked_is_told_before_any_work(
+    phrasecut: Path, phrase: str, message: str
+) -> None:
+    rows = read_data(phrasecut, "phrasecut")
+    with pytest.raises(InputError, match=rf"{message}.*\(of .*\.jpg\)"):
+        check_rows([*rows, replace(rows[-1], phrase=phrase)])
 
 
 def test_no_rows_are_refused() -> None:
     with pytest.raises(InputError, match="at least one phrase"):
-        check_pictures([])
+        check_rows([])
 
 
 class TestSquashing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..core.tiny import randomise
 from .loading import Pack
 from .studio import (
     NEAREST,
+    PLACES,
     SCHEDULE,
     Euler,
     assert_same_features,
@@ -65,16 +67,23 @@ class TestManners:
     def test_hooks_are_there_only_within_the_passes_that_count(
         self, heard: Any, unet: nn.Module
     ) -> None:
-        counts = []
-        watch = unet.time_embed.register_forward_hook(
-            lambda *args: counts.append(hooks_of(unet) - 1)
-        )
-        try:
-            run(guider(heard), SCHEDULE, sampler=Euler(lambda step: counts.append(hooks_of(unet))))
-        finally:
-            watch.remove()
         # before and within each step; 350 is farther from 400 than 410
-        assert counts == [1, 0, 1, 5, 1, 0]
+        assert hooks_in_a_run(heard, unet) == [1, 0, 1, 5, 1, 0]
+
+    def test_a_second_capture_listens_where_either_does_and_once_at_each_place(
+        self, pack: Pack, heard: Any, bank: Any, unet: nn.Module
+    ) -> None:
+        core = pack.module("ldznet_core")
+        twice = pack.module("nodes.sampling").with_capture(
+            heard, bank, lambda unet: core.find_taps(unet, (10, 15))
+        )
+        assert hooks_in_a_run(twice, unet) == [1, 0, 1, 6, 1, 0]
+        assert set(bank.get(run(guider(twice), SCHEDULE)).blocks) == {*PLACES, 15}
+        assert hooks_in_a_run(heard, unet) == [1, 0, 1, 5, 1, 0]  # the first is as it was
+
+    def test_wrappers_are_copied_deeply_as_functions_are(self, heard: Any) -> None:
+        """Packs copy a MODEL's options so, and there is one bank."""
+        assert copy.deepcopy(heard.wrappers) == heard.wrappers
 
     def test_an_error_in_the_unet_goes_through_and_leaves_nothing(
         self, heard: Any, bank: Any, unet: nn.Module
@@ -300,3 +309,14 @@ def test_a_compiled_model_is_heard_in_either_order_of_the_nodes(
     assert found.timestep == NEAREST
     expected = features_by_hand(small, seen_at(sampler, NEAREST), NEAREST, "a cat")
     assert_same_features(found, expected)
+
+
+def hooks_in_a_run(model: Any, unet: nn.Module) -> list[int]:
+    """How many hooks there are before each step and within it; the one that looks is before it."""
+    counts: list[int] = []
+    watch = unet.time_embed.register_forward_hook(lambda *args: counts.append(hooks_of(unet) - 1))
+    try:
+        run(guider(model), SCHEDULE, sampler=Euler(lambda step: counts.append(hooks_of(unet))))
+    finally:
+        watch.remove()
+    return counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -214,6 +215,12 @@ class TestHoldingOut:
     def test_the_order_of_rows_plays_no_part(self, rows: list[Row]) -> None:
         chosen = {row.picture for row in hold_out(rows, 1)[1]}
         assert chosen == {row.picture for row in hold_out(rows[::-1], 1)[1]}
+
+    def test_of_pictures_of_one_name_the_first_is_held_out(self, rows: list[Row]) -> None:
+        named = [
+            replace(rows[0], picture=Path(f"clip-{number}", "0.png")) for number in range(9, 0, -1)
+        ]
+        assert [row.picture for row in hold_out(named, 1)[1]] == [Path("clip-9", "0.png")]
 
     def test_none_is_held_out_if_none_is_wanted(self, rows: list[Row]) -> None:
         assert hold_out(rows, 0)[1] == []

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,10 @@ class TestPaintings:
         assert changed == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
         assert torch.equal(one["painted"], other["painted"])
 
+    def test_want_a_batch_that_has_room_for_them(self, finished: Path) -> None:
+        with pytest.raises(InputError, match="batch of at least 2 with paintings, got 1"):
+            self.of(finished, "compact").batch(replace(plan(), batch=1), 0, 0)
+
     def test_cannot_be_of_more_scenes_than_there_are(self, finished: Path) -> None:
         with pytest.raises(InputError, match="at most 8 scenes, got 9: lower --paintings"):
             make_stage(
@@ -162,6 +167,18 @@ def test_going_on_after_a_stop_equals_never_having_stopped(finished: Path, tmp_p
         one, _ = read_weights(straight / "weights" / name)
         other, _ = read_weights(stopped / "weights" / name)
         assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_so_it_does_where_a_stage_draws_chance_of_its_own(finished: Path, tmp_path: Path) -> None:
+    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
+    for run in (straight, stopped):
+        shutil.copytree(finished / "cache", run / "cache")
+    train(stage("vae", straight), plan(20), straight, resume=False)
+    assert train(stage("vae", stopped), plan(20, minutes=0), stopped, resume=False) == 10
+    assert train(stage("vae", stopped), plan(20), stopped, resume=True) == 20
+    one, _ = read_weights(straight / "weights" / "vae")
+    other, _ = read_weights(stopped / "weights" / "vae")
+    assert all(torch.equal(one[key], other[key]) for key in one)
 
 
 def test_a_new_run_never_overwrites_a_saved_state(finished: Path) -> None:

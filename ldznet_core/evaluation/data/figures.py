@@ -167,7 +167,7 @@ class _Measuring:
 
     def _add_native(self, given: Segmentation, rows: Sequence[Row], size: tuple[int, int]) -> None:
         """PhraseCut's protocol, and what is there at all."""
-        masks = (given.probabilities > self._threshold).numpy()
+        masks = (given.probabilities > self._threshold).cpu().numpy()
         for index, row in enumerate(rows):
             is_found = given.found[index]
             self._scores.add([given.scores[index]], [not row.is_absent])
@@ -186,7 +186,7 @@ class _Measuring:
     ) -> None:
         """CLIPSeg's protocol, and the pixels' precision and calibration."""
         for index in at:
-            probabilities = given.probabilities[index].numpy()
+            probabilities = given.probabilities[index].cpu().numpy()
             truth = squashed_mask(rows[index].truth.mask(size), self._side)
             self._clipseg.add(probabilities, truth)
             self._ranking.add(probabilities, truth)

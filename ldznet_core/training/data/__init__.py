@@ -13,7 +13,7 @@ from accelerate.utils import set_seed
 from torch import Tensor
 
 from ...backends import load_backbone, needs_whole_unet
-from ...data_sets import Row, check_pictures
+from ...data_sets import Row, check_rows
 from ...errors import InputError
 from ...head import HeadConfig
 from ...world.draw import Draw
@@ -76,7 +76,7 @@ def make_data_stage(
         UnsupportedModelError: The model is of another family than those that are known.
     """
     _check(plan)
-    check_pictures([*rows, *held_out])
+    check_rows([*rows, *held_out])
     phrases = plan.phrases or PHRASES[plan.head.kind]
     set_seed(plan.seed)
     state = PartialState(cpu=lacks_accelerator())

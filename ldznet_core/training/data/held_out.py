@@ -16,13 +16,15 @@ _SHARE = 0.1
 def hold_out(rows: Sequence[Row], pictures: int) -> tuple[list[Row], list[Row]]:
     """Rows to learn from, and those of some pictures that are kept back.
 
-    Which ones depends on their names alone, not on their order, and not on the others.
+    Which ones depends on their names alone, not on their order, and not on the others; of those of
+    one name in several folders, which come first.
 
     Args:
         rows: Of all pictures.
         pictures: How many to keep back; of few pictures at most a tenth, but one.
     """
-    names = sorted({row.picture for row in rows}, key=lambda picture: stable_hash(picture.name))
+    pictures_of = dict.fromkeys(row.picture for row in rows)  # in order, for those of one name
+    names = sorted(pictures_of, key=lambda picture: stable_hash(picture.name))
     count = min(pictures, max(1, int(_SHARE * len(names)))) if len(names) > 1 else 0
     kept_back = set(names[:count])
     return (

@@ -43,6 +43,9 @@ class ModelPatcher:
     def remove_wrappers_with_key(self, wrapper_type: str, key: str) -> None:
         self.wrappers.get(wrapper_type, {}).pop(key, None)
 
+    def get_wrappers(self, wrapper_type: str, key: str) -> list[Wrapper]:
+        return self.wrappers.get(wrapper_type, {}).get(key, [])
+
     def set_model_sampler_post_cfg_function(
         self, post_cfg_function: Callable[[dict[str, Any]], torch.Tensor]
     ) -> None:
