@@ -10,6 +10,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -30,6 +31,13 @@ class Missing:
 NEVER_SEEN = Missing(
     "no sampler returned these very latents after LD-ZNet Capture, or it was too long ago"
 )
+
+_Kind = TypeVar("_Kind")
+
+
+def first_found(found: _Kind | Missing, earlier: _Kind | Missing) -> _Kind | Missing:
+    """What a run showed, or else what the one showed that it goes on from."""
+    return earlier if isinstance(found, Missing) and not isinstance(earlier, Missing) else found
 
 
 @dataclass(frozen=True, slots=True, eq=False)

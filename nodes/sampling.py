@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from comfy.model_patcher import ModelPatcher
@@ -32,7 +32,7 @@ from ..ldznet_core.capture import (
 from ..ldznet_core.taps import Taps, TapsOf
 from ..ldznet_core.training_free.places import kept_on_cpu
 from ..ldznet_core.training_free.whole_prompt import PromptDifference, Side
-from .bank import Bank, Missing
+from .bank import Bank, Missing, first_found
 from .conditionings import conds_of, rows_of, uuids_of, whole_conds_of
 from .eager import uncompiled
 
@@ -43,6 +43,8 @@ KEY = "ldznet"
 def with_capture(model: ModelPatcher, bank: Bank, taps_of: TapsOf = find_taps) -> ModelPatcher:
     """A clone of the model whose samplers leave features in the bank; pictures stay the same.
 
+    Where an earlier capture on the model takes features, this one does as well.
+
     Args:
         model: Of a layout that the taps are known of.
         bank: Takes the features.
@@ -51,9 +53,15 @@ def with_capture(model: ModelPatcher, bank: Bank, taps_of: TapsOf = find_taps) -
     Raises:
         UnsupportedModelError: Its UNet is of another layout.
     """
-    taps_of(model.model.diffusion_model)
+    earlier: list[_AroundRun] = model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY)
+    finders = [*(wrapper.taps_of for wrapper in earlier), taps_of]
+
+    def all_taps_of(unet: nn.Module) -> Taps:
+        return {key: tap for find in finders for key, tap in find(unet).items()}
+
+    all_taps_of(model.model.diffusion_model)
     clone = without_capture(model)
-    clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _around_run(bank, taps_of))
+    clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _AroundRun(bank, all_taps_of))
     clone.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _around_pass)
     return clone
 
@@ -83,13 +91,18 @@ _RUN: ContextVar[_Run | None] = ContextVar("ldznet_run", default=None)
 """The innermost run under way; runs may lie within runs, and each has features of its own."""
 
 
-def _around_run(bank: Bank, taps_of: TapsOf) -> Callable[..., Tensor]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _AroundRun:
     """The wrapper of OUTER_SAMPLE: one call of a sampler."""
 
-    def wrapper(
-        executor: Any, noise: Tensor, latent_image: Tensor, *args: Any, **kwargs: Any
+    bank: Bank
+    taps_of: TapsOf
+    """Finds where features are taken; a Capture that comes after goes on from it."""
+
+    def __call__(
+        self, executor: Any, noise: Tensor, latent_image: Tensor, *args: Any, **kwargs: Any
     ) -> Tensor:
-        run = _Run(executor.class_obj, tuple(latent_image.shape), taps_of)
+        run = _Run(executor.class_obj, tuple(latent_image.shape), self.taps_of)
         token = _RUN.set(run)
         try:
             sampled: Tensor = executor(noise, latent_image, *args, **kwargs)
@@ -100,13 +113,15 @@ def _around_run(bank: Bank, taps_of: TapsOf) -> Callable[..., Tensor]:
             picture = slice(index, index + 1)
             features, difference = run.features_of(picture), run.difference_of(picture)
             if continues:
-                earlier = bank.seen(latent_image[picture])
-                features = _first_found(features, earlier.features)
-                difference = _first_found(difference, earlier.difference)
-            bank.put(sampled[picture], features, difference)
+                earlier = self.bank.seen(latent_image[picture])
+                features = first_found(features, earlier.features)
+                difference = first_found(difference, earlier.difference)
+            self.bank.put(sampled[picture], features, difference)
         return sampled
 
-    return wrapper
+    def __deepcopy__(self, memo: object) -> _AroundRun:
+        """Itself, as of any function: packs copy a MODEL's options deeply, and the bank is one."""
+        return self
 
 
 def _around_pass(
@@ -279,11 +294,3 @@ class _Run:
         if uuids.isdisjoint(uuids_of(self.guider.conds, "positive")):
             return f"the positive prompt had no say {describe_window(window)}"
         return "the positive prompt was applied to regions only"
-
-
-_Kind = TypeVar("_Kind")
-
-
-def _first_found(found: _Kind | Missing, earlier: _Kind | Missing) -> _Kind | Missing:
-    """What a run showed, or else what the one showed that it goes on from."""
-    return earlier if isinstance(found, Missing) and not isinstance(earlier, Missing) else found

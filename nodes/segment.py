@@ -89,13 +89,14 @@ class LDZNetSegment(io.ComfyNode):
         asked = (parse_phrases(phrases), parse_phrases(negative_phrases), threshold)
         pictures = latents_of(samples)
         segmenter = _segmenter(backbone, head, len(pictures), asked)
-        is_free = isinstance(head, TrainingFree)
+        config, is_free = segmenter.head.config, isinstance(head, TrainingFree)
 
         def masks_of(picture: Tensor) -> Answer:
             latents = backbone.scaled(picture)
+            if config.reads == "nothing":
+                return Answer(segmenter.segment_latents(latents, *asked))
             captured = Missing("") if source == "probe" else BANK.get(picture)
-            if is_free:
-                captured = _with_attention(captured)
+            captured = _with_all(captured, config.taps)
             if not isinstance(captured, Missing):
                 masks = segmenter.segment_features(latents, captured, *asked)
                 return Answer(masks, is_of_attention=is_free)
@@ -236,13 +237,24 @@ def _segmenter(
     )
 
 
-def _with_attention(captured: Features | Missing) -> Features | Missing:
-    """What was captured, if attention is in it."""
+def _with_all(captured: Features | Missing, taps: Sequence[int | Place]) -> Features | Missing:
+    """What was captured, if all that a head reads is in it."""
     if isinstance(captured, Missing):
         return captured
-    if not any(isinstance(key, Place) for key in captured.blocks):
+    missing = [tap for tap in taps if tap not in captured.blocks]
+    blocks = sorted(tap for tap in missing if isinstance(tap, int))
+    if blocks:
+        where = _in_words(blocks)
+        return Missing(f"LD-ZNet Capture did not listen to {where} (connect this head to it)")
+    if missing:
         return Missing("LD-ZNet Capture was not told to listen for attention")
     return captured
+
+
+def _in_words(blocks: Sequence[int]) -> str:
+    """Block numbers in a sentence, such as "block 6", or "blocks 6, 7 and 15"."""
+    *others, last = map(str, blocks)
+    return f"blocks {', '.join(others)} and {last}" if others else f"block {last}"
 
 
 def _each(pictures: Sequence[Tensor], masks_of: Callable[[Tensor], Answer]) -> list[Answer]:
