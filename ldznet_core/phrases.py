@@ -76,9 +76,11 @@ def _check_phrase(phrase: object, number: int) -> str:
             f"expected words in every phrase, got an empty one as number {number}: "
             "write what to find, or leave it out"
         )
-    if any("\ud800" <= character <= "\udfff" for character in phrase):
+    try:
+        phrase.encode()  # JSON and shells can hold half a character, which no tokenizer reads
+    except UnicodeEncodeError as error:
         raise InputError(
-            f"expected text in every phrase, got {phrase!r} as number {number}, whose bytes are no "
-            "UTF-8: write it anew"
-        )
+            f"expected whole characters in every phrase, got {phrase[:60]!r} as number {number}: "
+            "write it anew"
+        ) from error
     return phrase.strip()

@@ -97,23 +97,11 @@ def _read_settings(values: dict[str, Any]) -> Settings:
             f"expected at most {MOST_PHRASES} phrases and negative ones together, got "
             f"{_phrases_of(settings)}: ask several times"
         )
-    for phrase in settings.phrases + settings.negative_phrases:
-        _check_characters(phrase)
     return settings
 
 
 def _phrases_of(settings: Settings) -> int:
     return len(settings.phrases) + len(settings.negative_phrases)
-
-
-def _check_characters(phrase: str) -> None:
-    """Refuse half a character, which JSON can hold and no tokenizer can read."""
-    try:
-        phrase.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"expected a phrase in whole characters, got {phrase[:60]!r}: write it anew"
-        ) from error
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -160,12 +160,13 @@ class Settings:
         return cls.of_mapping(_named(arguments))
 
     def check(self) -> None:
-        """Refuse to work without a phrase.
+        """Refuse to work without a phrase, or with one that cannot be asked.
 
         Raises:
-            InputError: There is none.
+            InputError: There is none, or one is no text.
         """
         check_phrases(self.phrases)
+        check_phrases(self.negative_phrases, may_be_none=True)
 
 
 def ask_for_mask(arguments: Sequence[Any]) -> bool:

@@ -128,7 +128,7 @@ BAD_WORDS = {
     "an empty prompt": (["demo", "--prompt", " "], "empty one"),
     "an empty phrase": (["demo", "--phrase", ""], "empty one"),
     "a seed that is too large": (["demo", "--seed", str(2**64)], "2^63 - 2"),
-    "a phrase of no text": (["demo", "--phrase", "caf\udce9"], "no UTF-8"),
+    "a phrase of no text": (["demo", "--phrase", "caf\udce9"], "whole characters"),
     "blocks from high to low": (["train", "head", "--taps", "10-6"], "numbers and ranges"),
     "no steps": (["demo", "--steps", "0"], "1 to 1000 steps"),
     "a threshold of 2": (["demo", "--threshold", "2", "--steps", "1"], "between 0 and 1"),

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ldznet_core import load_head, save_head
+
 from .miniature_host import MiniatureHost
 from .page import by_id, page_modules
 
@@ -197,6 +199,27 @@ def test_a_folder_is_masked_step_by_step(
     assert "1 of 2 pictures are masked" in steps[-1][2]
     assert "expected a picture" in steps[-1][2]
     assert (out / "car" / "mask-red-car.png").is_file()
+
+
+def test_a_folder_is_masked_anew_by_a_head_that_was_trained_anew(
+    page: dict[str, ModuleType], host: MiniatureHost, car: Image.Image, tmp_path: Path
+) -> None:
+    car.save(tmp_path / "car.png")
+    head = load_head("miniature-compact")
+    words = (*SETTINGS[:5], "mine.safetensors", False)
+
+    def write_times() -> set[int]:
+        list(page["actions"].mask_folder(str(tmp_path), str(tmp_path / "masks"), *words))
+        masks = (tmp_path / "masks" / "car").glob("mask-*.png")
+        return {mask.stat().st_mtime_ns for mask in masks}
+
+    save_head(head, host.heads / "mine")
+    first = write_times()
+    assert first
+    assert write_times() == first
+    save_head(head, host.heads / "mine")
+    assert write_times().isdisjoint(first)
+    (host.heads / "mine.safetensors").unlink()
 
 
 def test_interrupt_ends_a_run_after_the_picture_that_is_under_way(
