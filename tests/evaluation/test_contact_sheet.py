@@ -53,7 +53,7 @@ def test_what_is_not_found_is_not_repainted(rows: list[Row]) -> None:
 def test_a_sheet_has_a_cell_for_each(rows: list[Row]) -> None:
     sheet = contact_sheet(rows)
     assert sheet.width > 4 * 3 * 128
-    assert 128 < sheet.height < 300
+    assert 256 < sheet.height < 500
 
 
 def test_the_command_draws_it(tmp_path: Path) -> None:

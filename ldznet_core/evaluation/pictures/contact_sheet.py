@@ -20,7 +20,7 @@ _GAP = 8
 _LINE = 14
 _PHRASES = 4
 _CHARACTERS = 60
-_SIDE = 128
+_SIDE = 192
 
 
 @dataclass(frozen=True, slots=True)
