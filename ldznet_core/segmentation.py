@@ -11,6 +11,9 @@ from .errors import InputError
 from .masks import keep_present, presence_scores, resize, subtract, threshold_mask, union
 from .phrases import check_phrases
 
+NOTHING_READ = "none, this head reads the latents alone"
+"""Where the features came from, in words, if there were none to read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

@@ -13,6 +13,7 @@ from ldznet_core import Segmentation
 from ldznet_core.masks import feather, grow, union
 from ldznet_core.overlay import overlay
 from ldznet_core.pictures import to_picture
+from ldznet_core.segmentation import NOTHING_READ
 
 from .settings import Settings
 
@@ -61,7 +62,7 @@ class Answer:
         """Where the features came from, in words."""
         source, timestep = self.segmentation.source, self.segmentation.timestep
         if source is None or timestep is None:
-            return "none, this head reads the latents alone"
+            return NOTHING_READ
         because = f", because {self.reason}" if self.reason else ""
         return f"{source} at t={timestep:.0f}{because}"
 

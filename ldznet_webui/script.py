@@ -43,8 +43,8 @@ ERROR_KEY = "LD-ZNet error"
 _MEANT = "_ldznet_meant"
 """Of `p`, under which its own values are kept of what was changed for a picture."""
 
-_REPAINTING_ALL = ("inpaint_full_res", "inpainting_mask_invert")
-"""What makes hosts repaint a whole picture if its mask is empty."""
+_CAREFUL = {"inpaint_full_res": False, "inpainting_mask_invert": 0}
+"""Values of `p` under which an empty mask repaints nothing, and not the whole picture."""
 
 
 @dataclass(slots=True)
@@ -337,10 +337,10 @@ def _mask_of_what_is_given(p: Any, host: Host, settings: Settings) -> Image.Imag
 def _repaint_nothing(p: Any) -> None:
     """Have the host leave the picture that it was given as it is."""
     p.image_mask = Image.new("L", p.init_images[0].size)
-    meant = {name: getattr(p, name) for name in _REPAINTING_ALL if hasattr(p, name)}
+    meant = {name: getattr(p, name) for name in _CAREFUL if hasattr(p, name)}
     setattr(p, _MEANT, meant)
     for name in meant:
-        setattr(p, name, type(meant[name])(0))
+        setattr(p, name, _CAREFUL[name])
 
 
 def _forget_the_last(p: Any) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..ldznet_core import Segmentation
 from ..ldznet_core.masks import feather, grow, union
 from ..ldznet_core.overlay import heatmap
+from ..ldznet_core.segmentation import NOTHING_READ
 from .conversions import to_batch
 from .schema import output
 
@@ -107,7 +108,7 @@ def _verdict(masks: Segmentation, index: int) -> str:
 def _origin(answer: Answer) -> str:
     source, timestep = answer.segmentation.source, answer.segmentation.timestep
     if source is None:
-        return "features: none, this head reads the latents alone"
+        return f"features: {NOTHING_READ}"
     how = "captured while sampling" if source == "sampling" else "from one extra pass (probe)"
     because = f", because {answer.reason}" if answer.reason else ""
     what = "attention " if answer.is_of_attention else ""

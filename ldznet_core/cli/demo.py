@@ -20,7 +20,7 @@ from ..miniature import Generation, Miniature
 from ..miniature.sampling import GUIDANCE
 from ..overlay import overlay, side_by_side
 from ..phrases import check_phrases
-from ..segmentation import Segmentation
+from ..segmentation import NOTHING_READ, Segmentation
 from ..segmenter import Segmenter
 from ..taps import TapsOf, find_taps
 from .masks_report import PhraseReport, table, write_masks
@@ -128,7 +128,7 @@ def run(options: Options) -> Report:
 def describe(report: Report) -> str:
     """The report as a short table."""
     seconds = report["seconds"]
-    read = "none, this head reads the latents alone"
+    read = NOTHING_READ
     if report["timestep"] is not None:
         read = f"{report['source']} at t = {report['timestep']:.0f}"
     capture = ", ".join(f"{timestep:.0f}" for timestep in report["captured_timesteps"]) or "none"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -52,15 +52,26 @@ class Ask:
     snaps: bool
     resumes: bool
 
-    def of(self, picture: Path) -> dict[str, Any]:
-        """Everything that decides what the masks of a picture are, as JSON gives it back."""
+    def weights(self) -> dict[str, Any]:
+        """What tells model and head from others: asked once, for their files may be many."""
+        return {
+            "model": identity_of_weights(self.model),
+            "head": identity_of_weights(self.head),
+        }
+
+    def of(self, picture: Path, weights: Mapping[str, Any]) -> dict[str, Any]:
+        """Everything that decides what the masks of a picture are, as JSON gives it back.
+
+        Args:
+            picture: Its file.
+            weights: As `weights` told before they were loaded.
+        """
         asked = {
             "picture": identity(picture),
             "phrases": self.phrases,
             "negatives": self.negatives,
             "threshold": self.threshold,
-            "model": identity_of_weights(self.model),
-            "head": identity_of_weights(self.head),
+            **weights,
             "dtype": self.dtype,
             "procedure": asdict(self.procedure),
             "snaps": self.snaps,
@@ -96,7 +107,10 @@ def mask_pictures(
     Raises:
         LDZNetError: What was asked cannot be done, whatever the picture.
     """
-    earlier = [read_result(out / job.folder, ask.of(job.path)) for job in jobs if ask.resumes]
+    weights = ask.weights()
+    earlier = [
+        read_result(out / job.folder, ask.of(job.path, weights)) for job in jobs if ask.resumes
+    ]
     reports = [report for report in earlier if report is not None]
     done = {report["folder"] for report in reports}
     todo = [job for job in jobs if job.folder not in done]
@@ -113,7 +127,7 @@ def mask_pictures(
         for start in range(0, len(todo), per_turn):
             turn = todo[start : start + per_turn]
             for looked in list(_look(turn, segmenter, ask, failures, bar)):
-                reports.append(_mask(looked, out, segmenter, ask))
+                reports.append(_mask(looked, out, segmenter, ask, weights))
                 bar.update(0.5)
     return reports, failures
 
@@ -162,7 +176,9 @@ def _mask_size(size: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(scale * size[0])), max(1, round(scale * size[1]))
 
 
-def _mask(looked: _Looked, out: Path, segmenter: Segmenter, ask: Ask) -> PictureReport:
+def _mask(
+    looked: _Looked, out: Path, segmenter: Segmenter, ask: Ask, weights: Mapping[str, Any]
+) -> PictureReport:
     masks = segmenter.segment_probed(looked.probed)
     if ask.snaps:
         masks = snapped(masks, looked.shown)
@@ -180,5 +196,5 @@ def _mask(looked: _Looked, out: Path, segmenter: Segmenter, ask: Ask) -> Picture
         looked.size,
         masks,
         report,
-        ask.of(looked.job.path),
+        ask.of(looked.job.path, weights),
     )

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal
 
 from ..errors import InputError
 from ..miniature.parts import WEIGHTS
-from ..weights import read_id
 from ..world import WORLDS, scenes_with_masks
 from .options import option
 
@@ -70,6 +69,7 @@ def run(options: Options) -> StudyReport:
         from ..study.report import make_report
         from ..study.settings import Settings
         from ..study.work import finished
+        from ..training.cache import unet_name
     except ImportError as error:
         raise InputError(
             f"a study needs the packages of the extra `train`, {error.name} is missing: "
@@ -84,7 +84,7 @@ def run(options: Options) -> StudyReport:
         batch=options.batch,
         learning_rate=options.learning_rate,
         held_out=options.held_out,
-        weights=read_id(WEIGHTS / "unet")[:12],
+        weights=unet_name(WEIGHTS),
     )
     cells = in_order(TABLES[options.table], sizes, options.seeds)
     if options.budget_minutes <= 0:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from ..metrics.overlap import Overlap, cumulative_iou, mean_iou, overlap, rate
 from ..miniature import Miniature
@@ -64,7 +65,7 @@ def evaluate_masks(
         painter: Paints each scene anew; None leaves them as they are.
     """
     figures = MaskFigures()
-    for case, _, given in segmented(segmenter, cases, threshold, painter):
+    for case, given, _ in segmented(segmenter, cases, threshold, painter):
         for index, phrase in enumerate(case.phrases):
             if phrase.is_absent:
                 figures.rejected_absent.append(not given.found[index])
@@ -86,8 +87,8 @@ def segmented(
     cases: Iterable[Case],
     threshold: float | None = None,
     painter: Miniature | None = None,
-) -> Iterator[tuple[Case, Image.Image, Segmentation]]:
-    """Each case with its picture, as it is or painted anew, and what is said of its phrases.
+) -> Iterator[tuple[Case, Segmentation, Tensor | None]]:
+    """Each case, what is said of its phrases, and the latents of its picture if that was painted.
 
     Arguments are as of `evaluate_masks`.
     """
@@ -95,11 +96,11 @@ def segmented(
         texts = [phrase.text for phrase in case.phrases]
         picture = Image.fromarray(case.scene.image)
         if painter is None:
-            yield case, picture, segmenter.segment_image(picture, texts, threshold=threshold)
+            yield case, segmenter.segment_image(picture, texts, threshold=threshold), None
         else:
             latents, features = paint_anew(painter, case, painter.encode_image(picture), number)
             given = segmenter.segment_features(latents, features, texts, threshold=threshold)
-            yield case, painter.decode_image(latents), given
+            yield case, given, latents
 
 
 def is_small(truth: np.ndarray) -> bool:

@@ -11,8 +11,7 @@ from ..miniature import Miniature
 from ..miniature.parts import WEIGHTS
 from ..miniature.vae import encode
 from ..training import SceneCache
-from ..training.cache import latents_name
-from ..weights import read_id
+from ..training.cache import latents_name, unet_name
 from ..world import scenes_with_masks
 from .held_out import HeldOut, load_held_out
 from .settings import Settings
@@ -48,7 +47,7 @@ class Material:
             latents_name(weights),
             lambda images: encode(miniature.vae, images.to(miniature.device)),
         )
-        self._folder, self._name = folder, read_id(weights / "unet")[:12]
+        self._folder, self._name = folder, unet_name(weights)
         of_scenes = f"views-{settings.world}-{pool}-{settings.side}-{self._name}"
         self.views = Views(folder / of_scenes, self.scenes, self.latents, miniature)
         self.encode_phrase = lru_cache(maxsize=4096)(self._encode)  # few, and asked often

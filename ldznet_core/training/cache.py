@@ -94,6 +94,11 @@ def latents_name(weights: Path) -> str:
     return read_id(weights / "vae")[:12]
 
 
+def unet_name(weights: Path) -> str:
+    """Likewise names what a UNet gave, its features and what it painted."""
+    return read_id(weights / "unet")[:12]
+
+
 def to_unit_range(images: NDArray[np.uint8]) -> Tensor:
     """``(B, H, W, 3)`` uint8 RGB as a ``(B, 3, H, W)`` tensor in [-1, 1]."""
     return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -23,9 +23,8 @@ from ..miniature.vae import encode
 from ..noise import seeded_noise
 from ..probe import probe_features
 from ..taps import BLOCKS, Taps
-from ..weights import read_id
 from ..world import Draw, Phrase, caption, draw_phrases, mask_of, scenes_with_masks
-from .cache import SceneCache, latents_name, to_unit_range
+from .cache import SceneCache, latents_name, to_unit_range, unet_name
 from .losses import mask_losses
 from .paintings import Paintings
 from .plan import Batch, Plan
@@ -148,7 +147,7 @@ class HeadStage:
             latents_name(weights),
             lambda images: encode(miniature.vae, images.to(miniature.device)),
         )
-        self._labels, self._identity = scenes.labels(), read_id(weights / "unet")[:12]
+        self._labels, self._weights = scenes.labels(), weights
         self._shown = scenes_with_masks(scenes.world, scenes.split, scenes.count)
         unet = miniature.unet.config
         config = HeadConfig(
@@ -251,7 +250,7 @@ class HeadStage:
 
     def _paint(self, count: int) -> Paintings:
         """The first scenes as the miniature paints them, from disk where that was done before."""
-        scenes, weights = self._scenes, self._identity
+        scenes, weights = self._scenes, unet_name(self._weights)
         taps = "-".join(map(str, self._head.config.taps))
         name = f"{scenes.world}-{scenes.side}-painted-{count}-{weights}-{taps}"
         return Paintings(

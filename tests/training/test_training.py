@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,8 +30,9 @@ def plan(steps: int = 10, minutes: float = 10.0) -> Plan:
     return Plan(steps=steps, batch=2, learning_rate=1e-3, warmup=2, budget_minutes=minutes)
 
 
-def stage(name: str, run: Path):
-    return make_stage(name, run, world="small", scenes=8, side=SIDE, crop=SIDE, seed=0)
+def stage(name: str, run: Path, **further: Any) -> Stage:
+    sizes = {"world": "small", "scenes": 8, "side": SIDE, "crop": SIDE, "seed": 0}
+    return make_stage(name, run, **sizes, **further)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -71,17 +73,7 @@ def test_the_weights_load_as_a_miniature_with_its_head(finished: Path) -> None:
 
 
 def test_a_compact_head_learns_beside_the_paper_s(finished: Path) -> None:
-    ours = make_stage(
-        "head",
-        finished,
-        world="small",
-        scenes=8,
-        side=SIDE,
-        crop=SIDE,
-        seed=0,
-        kind="compact",
-        taps=(6, 7, 12),
-    )
+    ours = stage("head", finished, kind="compact", taps=(6, 7, 12))
     batch = ours.batch(plan(), 3, 0)
     assert len(batch["phrases"]) == len(batch["masks"]) == 4 * len(batch["latents"])
     assert len(batch["conditions"]) == len(batch["latents"])
@@ -98,8 +90,7 @@ class TestPaintings:
 
     def of(self, run: Path, kind: Kind) -> Stage:
         taps = (6, 7, 12) if kind == "compact" else (6, 7)
-        sizes = {"world": "small", "scenes": 8, "side": SIDE, "crop": SIDE, "seed": 0}
-        return make_stage("head", run, **sizes, kind=kind, taps=taps, paintings=3)
+        return stage("head", run, kind=kind, taps=taps, paintings=3)
 
     @pytest.mark.parametrize("kind", ["ldznet", "compact"])
     def test_a_batch_is_half_of_them_and_a_head_learns(
@@ -139,16 +130,7 @@ class TestPaintings:
 
     def test_cannot_be_of_more_scenes_than_there_are(self, finished: Path) -> None:
         with pytest.raises(InputError, match="at most 8 scenes, got 9: lower --paintings"):
-            make_stage(
-                "head",
-                finished,
-                world="small",
-                scenes=8,
-                side=SIDE,
-                crop=SIDE,
-                seed=0,
-                paintings=9,
-            )
+            stage("head", finished, paintings=9)
 
 
 def test_going_on_after_a_stop_equals_never_having_stopped(finished: Path, tmp_path: Path) -> None:

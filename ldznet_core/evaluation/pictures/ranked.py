@@ -42,11 +42,12 @@ def ranked_parts(
         cases: Among whose things and absent phrases is chosen; small things are left out.
         painter: Paints each scene anew; None leaves them as they are.
     """
-    shown = [
-        each
-        for case, picture, given in segmented(segmenter, cases, painter=painter)
-        for each in _shown_of(case, picture, given)
-    ]
+    shown: list[_Shown] = []
+    for case, given, painted in segmented(segmenter, cases, painter=painter):
+        picture = Image.fromarray(case.scene.image)
+        if painter is not None and painted is not None:
+            picture = painter.decode_image(painted)
+        shown += _shown_of(case, picture, given)
     things = [each for each in shown if not each.is_absent]
     absent = [each for each in shown if each.is_absent]
     found = sorted((each for each in things if each.is_found), key=lambda each: -each.iou)
