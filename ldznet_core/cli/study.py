@@ -54,6 +54,10 @@ class Options:
     budget_minutes: float = option(
         0.0, "wall-clock minutes of this run, which goes on from earlier ones; 0 only reports"
     )
+    known: Path | None = option(
+        None,
+        "figures (JSON) of an earlier page: what is finished there is not done again",
+    )
     only: tuple[str, ...] = option((), "a design to work on alone; may be repeated")
     keep: bool = option(False, "keep states, logs and weights of finished trainings")
     out: Path | None = option(
@@ -66,9 +70,9 @@ def run(options: Options) -> StudyReport:
     try:
         from ..study.cells import in_order
         from ..study.designs import TABLES
-        from ..study.report import make_report
+        from ..study.report import make_report, read_figures
         from ..study.settings import Settings
-        from ..study.work import finished
+        from ..study.work import finished, take_over
         from ..training.cache import unet_name
     except ImportError as error:
         raise InputError(
@@ -87,6 +91,10 @@ def run(options: Options) -> StudyReport:
         weights=unet_name(WEIGHTS),
     )
     cells = in_order(TABLES[options.table], sizes, options.seeds)
+    if options.known is not None:
+        known = read_figures(options.known, settings)
+        settings.keep_in(options.folder)
+        take_over(options.folder, known)
     if options.budget_minutes <= 0:
         settings.check_against(options.folder)
     else:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, TypedDict
 
+from ..errors import InputError
 from ..evaluation.masks import LEAST_SIDE
 from ..evaluation.painted import PAINTED
 from .cells import CellFigures
@@ -86,6 +89,32 @@ def cells_of(report: StudyReport) -> list[CellFigures]:
     return [CellFigures.from_json(each) for each in report["cells"]]
 
 
+def read_figures(path: Path, settings: Settings) -> list[CellFigures]:
+    """The figures of the cells that an earlier page tells.
+
+    Args:
+        path: The JSON beside that page.
+        settings: Which it must have.
+
+    Raises:
+        InputError: There is no such file, or its study had other settings.
+    """
+    try:
+        report: StudyReport = json.loads(path.read_text("utf-8"))
+        told, figures = report["settings"], cells_of(report)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"expected the figures of a study's page in {path}, found none: name the JSON file "
+            "that --out wrote beside it"
+        ) from error
+    if told != asdict(settings):
+        raise InputError(
+            f"expected figures of a study with the settings {asdict(settings)} in {path}, got "
+            f"{told}: give the same flags, or leave it out"
+        )
+    return figures
+
+
 def as_markdown(report: StudyReport, picture: str | None = None) -> str:
     """The report as a page.
 
@@ -108,6 +137,8 @@ def as_markdown(report: StudyReport, picture: str | None = None) -> str:
         f"and two absent phrases each. A head sees no more scenes than pairs, "
         f"at most {most * asked['batch']:,}. {len(done)} of {wanted} trainings are finished."
     )
+    if len(done) < wanted:
+        opening += " With `--known` and the JSON beside this page a run goes on from there."
     parts = [
         title,
         opening,

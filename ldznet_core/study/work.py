@@ -30,6 +30,14 @@ def finished(folder: Path, cells: Sequence[Cell]) -> list[CellFigures]:
     return [CellFigures.read(path) for path in paths if path.exists()]
 
 
+def take_over(folder: Path, known: Sequence[CellFigures]) -> None:
+    """Count cells as finished that were so elsewhere; those of this study stay as they are."""
+    for figures in known:
+        path = _figures_path(folder, figures.cell)
+        if not path.exists():
+            figures.write(path)
+
+
 def work(
     folder: Path,
     cells: Sequence[Cell],

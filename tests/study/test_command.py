@@ -42,6 +42,37 @@ def test_without_minutes_it_reports_what_is_finished(
     assert "| 8 | compact, blocks 3, 4, 11-13 | 1 |" in capsys.readouterr().out
 
 
+def test_what_an_earlier_page_tells_need_not_be_done_again(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--folder", str(tmp_path), "--known", str(folder / "page.json")]
+    assert main([*SMALL, *words, "--json"]) == 0
+    (cell,) = json.loads(capsys.readouterr().out)["cells"]
+    assert cell == json.loads((folder / "page.json").read_text("utf-8"))["cells"][0]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--known", "page.md"], "name the JSON file that --out wrote"),
+        (["--known", "none.json"], "name the JSON file that --out wrote"),
+        (["--known", "page.json", "--steps", "3"], "give the same flags"),
+    ],
+)
+def test_figures_that_do_not_fit_are_refused_before_anything_is_written(
+    words: list[str],
+    sentence: str,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(folder)
+    assert main([*SMALL, "--folder", str(tmp_path / "new"), *words]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
