@@ -43,6 +43,9 @@ class Options(DataOptions):
     seed: int = option(0, "of weights, batches and noise")
     kind: Literal["ldznet", "compact"] = option("ldznet", "head: the paper's, or our small one")
     taps: str = option("6-10", 'head: blocks that it reads, such as "6-10,13"; "" is none')
+    start: Path | None = option(
+        None, "head: a head's file to go on from, such as a converted one, or a built-in one's name"
+    )
     paintings: int = option(
         0,
         "head: scenes that it also learns from as the miniature paints them, which is done once; "
@@ -89,6 +92,7 @@ def run(options: Options) -> dict[str, object] | None:
             kind=options.kind,
             taps=taps,
             paintings=options.paintings,
+            start=options.start,
         )
     else:
         stage = _on_data(options, options.data, taps)
@@ -121,6 +125,7 @@ def _on_data(options: Options, data: Path, taps: list[int]) -> Stage:
         kind=options.kind,
         taps=taps,
         side=options.side,
+        start=options.start,
         seed=options.seed,
     )
 

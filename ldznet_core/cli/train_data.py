@@ -41,7 +41,6 @@ class DataOptions:
         "miniature", "data: a model of `ldznet segment`, such as a file of Stable Diffusion 1.x"
     )
     dtype: DType = option("float32", "data: what the model's UNet computes in; it is frozen")
-    start: Path | None = option(None, "data: a head's file to go on from, such as a converted one")
     template: str | None = option(
         None, 'data: what phrases are put into, such as "a photo of {}."; the head keeps it'
     )
@@ -68,6 +67,7 @@ def make_stage(
     kind: Kind,
     taps: list[int],
     side: int | None,
+    start: Path | None,
     seed: int,
 ) -> DataHeadStage:
     """The stage that the flags ask for.
@@ -79,6 +79,7 @@ def make_stage(
         kind: Of the head.
         taps: Blocks that it reads.
         side: Of the pictures; None is the model's own.
+        start: A head to go on from; None is a fresh one.
         seed: Of weights and views.
 
     Raises:
@@ -87,9 +88,7 @@ def make_stage(
     from ..training.data import DataPlan, HeadPlan, make_data_stage
 
     rows, held_out = _read(options, data)
-    head = HeadPlan(
-        kind=kind, taps=tuple(taps), side=side, template=options.template, start=options.start
-    )
+    head = HeadPlan(kind=kind, taps=tuple(taps), side=side, template=options.template, start=start)
     plan = DataPlan(
         model=options.model,
         dtype=getattr(torch, options.dtype),

@@ -9,7 +9,7 @@ import torch
 
 from ..head import AnyHead, CompactHead, HeadConfig, LDZNetHead
 from ..miniature import Miniature
-from ..training.head import COMPACT_WIDTHS
+from ..training.heads import COMPACT_WIDTHS
 from .concatenation import ConcatenationHead
 from .rgbnet import CHANNELS, RGBNet
 

@@ -40,6 +40,7 @@ def make_stage(
     kind: Kind = "ldznet",
     taps: Sequence[int] = BLOCKS,
     paintings: int = 0,
+    start: Path | None = None,
 ) -> Stage:
     """A stage with the caches and the earlier stages' weights that it builds on.
 
@@ -61,7 +62,9 @@ def make_stage(
     set_seed(seed)
     state = PartialState(cpu=lacks_accelerator())
     with state.main_process_first():  # one process fills the caches, the others find them full
-        return _make(name, run, world, scenes, side, crop, state.device, kind, taps, paintings)
+        return _make(
+            name, run, world, scenes, side, crop, state.device, kind, taps, paintings, start
+        )
 
 
 def _make(
@@ -75,6 +78,7 @@ def _make(
     kind: Kind,
     taps: Sequence[int],
     paintings: int,
+    start: Path | None,
 ) -> Stage:
     train_cache = SceneCache(run / "cache", world, "train", scenes, side)
     held_out = SceneCache(run / "cache", world, "validation", _HELD_OUT, side)
@@ -93,4 +97,4 @@ def _make(
     from .head import HeadStage
 
     miniature = load_miniature(device, folder=weights)
-    return HeadStage(train_cache, held_out, miniature, weights, kind, taps, paintings)
+    return HeadStage(train_cache, held_out, miniature, weights, kind, taps, paintings, start)

@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..capture import Features, capturing
+from ..capture import BEST_TIMESTEP, Features, capturing
 from ..checkpoint import save_head
 from ..errors import InputError
-from ..head import AnyHead, CompactHead, HeadConfig, LDZNetHead
+from ..head import AnyHead
 from ..head.config import Kind
 from ..miniature.model import Miniature
 from ..miniature.sampling import RANGE
@@ -25,6 +25,7 @@ from ..probe import probe_features
 from ..taps import BLOCKS, Taps
 from ..world import Draw, Phrase, caption, draw_phrases, mask_of, scenes_with_masks
 from .cache import SceneCache, latents_name, to_unit_range, unet_name
+from .heads import HeadPlan, first_head
 from .losses import mask_losses
 from .paintings import Paintings
 from .plan import Batch, Plan
@@ -40,9 +41,6 @@ _SHEET_SCENES = 12
 _COMPACT_TIMESTEP = 100.0  # of a probe: 0.02 of mIoU better than 400, chosen on `validation`
 
 _PAINTED = "painted"
-
-COMPACT_WIDTHS = (64, 96, 128)
-"""Of the miniature's compact heads."""
 
 PHRASES: dict[Kind, int] = {"ldznet": 1, "compact": 4}
 """Asked of a picture in a batch, by the kind of head."""
@@ -118,7 +116,10 @@ def _denoise(
 
 
 class HeadStage:
-    """Trains a head of the miniature: the paper's starts from its UNet, ours from nothing."""
+    """Trains a head of the miniature.
+
+    It goes on from an earlier one; else the paper's starts from its UNet, ours from nothing.
+    """
 
     def __init__(
         self,
@@ -129,6 +130,7 @@ class HeadStage:
         kind: Kind = "ldznet",
         taps: Sequence[int] = BLOCKS,
         paintings: int = 0,
+        start: Path | None = None,
     ) -> None:
         """Build the head.
 
@@ -140,6 +142,7 @@ class HeadStage:
             kind: Of the head.
             taps: The blocks that it reads; none is the paper's ZNet.
             paintings: How many of the scenes it also learns from as the miniature paints them.
+            start: A head to go on from, in the place of fresh weights.
         """
         self.name = "head" if kind == "ldznet" else f"head-{kind}"
         self._scenes, self._held_out, self._miniature = scenes, held_out, miniature
@@ -149,27 +152,17 @@ class HeadStage:
         )
         self._labels, self._weights = scenes.labels(), weights
         self._shown = scenes_with_masks(scenes.world, scenes.split, scenes.count)
-        unet = miniature.unet.config
-        config = HeadConfig(
-            family=miniature.family,
-            unet=replace(unet, out_channels=1),
+        plan = HeadPlan(
+            kind=kind,
             taps=tuple(taps),
-            image_side=scenes.side,
+            side=scenes.side,
+            start=start,
+            timestep=_COMPACT_TIMESTEP if kind == "compact" else BEST_TIMESTEP,
         )
-        self._head: AnyHead
+        unet = miniature.unet
+        self._head = first_head(plan, miniature.family, unet.config, unet.state_dict)
         if kind == "compact":
-            config = replace(
-                config,
-                kind=kind,
-                unet=unet,
-                widths=COMPACT_WIDTHS,
-                probes_once=True,
-                timestep=_COMPACT_TIMESTEP,
-            )
-            self._head = CompactHead(config)
             self._head = self._head.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on a CPU
-        else:
-            self._head = LDZNetHead.from_unet(miniature.unet.state_dict(), config)
         self.objective: nn.Module = _Objective(self._head, miniature)
         self._paintings = self._paint(paintings) if paintings else None
 

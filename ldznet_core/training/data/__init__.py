@@ -18,11 +18,11 @@ from ...errors import InputError
 from ...head import HeadConfig
 from ...world.draw import Draw
 from ..head import PHRASES
+from ..heads import HeadPlan, first_head
 from ..kept import Arrays, fill
 from ..loop import lacks_accelerator
 from .examples import Asking, Examples, together
 from .frozen import FrozenModel, TrainingBackbone
-from .heads import HeadPlan, first_head
 from .held_out import hold_out, questions
 from .stage import DataHeadStage
 from .views import Views, kept_of

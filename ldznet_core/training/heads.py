@@ -8,15 +8,18 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ...checkpoint import load_head
-from ...errors import InputError
-from ...head import AnyHead, CompactHead, HeadConfig, LDZNetHead
-from ...head.config import Kind
-from ...unet import UNetConfig
-from ..head import COMPACT_WIDTHS
+from ..capture import BEST_TIMESTEP
+from ..checkpoint import load_head
+from ..errors import InputError
+from ..head import AnyHead, CompactHead, HeadConfig, LDZNetHead
+from ..head.config import Kind
+from ..unet import UNetConfig
 
 SIDES = {"miniature": 128, "sd1": 512}
 """Of the pictures that a family's UNet was trained on, in pixels."""
+
+COMPACT_WIDTHS = (64, 96, 128)
+"""Of the miniature's compact heads."""
 
 WIDTHS = {"miniature": COMPACT_WIDTHS, "sd1": (128, 256, 384)}
 """Of a family's compact heads: 1.8 and 16.2 million weights with taps 6 to 13."""
@@ -31,7 +34,8 @@ class HeadPlan:
         taps: blocks that it reads.
         side: of the pictures in pixels; None is the family's own, or that of ``start``.
         template: what a phrase is put into; None is the phrase alone, or that of ``start``.
-        start: a head's file to go on from.
+        start: a head's file to go on from, or the name of a built-in one.
+        timestep: of a probe, unless ``start`` has its own.
     """
 
     kind: Kind
@@ -39,6 +43,7 @@ class HeadPlan:
     side: int | None = None
     template: str | None = None
     start: Path | None = None
+    timestep: float = BEST_TIMESTEP
 
 
 def first_head(
@@ -72,6 +77,7 @@ def first_head(
         image_side=plan.side or SIDES[family],
         template=plan.template or "{}",
         probes_once=plan.kind == "compact",
+        timestep=plan.timestep,
     )
     if plan.kind == "compact":
         return CompactHead(config)
