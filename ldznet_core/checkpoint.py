@@ -45,8 +45,8 @@ _LONGEST = 64
 
 _WEIGHTS = Path(__file__).parent / "miniature" / "weights"
 
-BUILT_IN = {"miniature": _WEIGHTS / "head-ldznet", "miniature-compact": _WEIGHTS / "head-compact"}
-"""Heads that come with the package, by the name under which they are loaded."""
+BUILT_IN = {"miniature-compact": _WEIGHTS / "head-compact", "miniature": _WEIGHTS / "head-ldznet"}
+"""Heads that come with the package, by the name under which they are loaded; the best first."""
 
 
 def save_head(

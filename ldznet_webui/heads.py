@@ -17,13 +17,12 @@ from ldznet_core import (
     load_head,
     read_config,
 )
+from ldznet_core.auto_head import AUTO_HEAD, fitting_head
 from ldznet_core.checkpoint import BUILT_IN
 from ldznet_core.head import AnyHead
 from ldznet_core.shards import files_of, find_files, stem_of
 from ldznet_core.taps import TapsOf
-from ldznet_core.training_free import LAYERS, TRAINING_FREE, TrainingFree
-
-from .settings import AUTO_HEAD
+from ldznet_core.training_free import TRAINING_FREE, TrainingFree
 
 _SUFFIX = ".safetensors"
 
@@ -38,11 +37,11 @@ def list_heads(folder: Path) -> list[str]:
 def choose_head(name: str, family: str, folder: Path) -> str:
     """The head that is meant by a name: itself, or for "auto" the first that fits the family.
 
-    Where no trained head fits, "auto" means "training-free", if the family is one that it knows.
+    Where no trained head fits, "auto" means "training-free".
 
     Raises:
         InputError: There is none of this name.
-        UnsupportedModelError: There is none that fits, or this one does not.
+        UnsupportedModelError: It does not fit.
     """
     names = list_heads(folder)
     if name != AUTO_HEAD:
@@ -53,15 +52,8 @@ def choose_head(name: str, family: str, folder: Path) -> str:
             )
         _check_family(name, family, folder)
         return name
-    for each in names:
-        if each != TRAINING_FREE and _family(each, folder) == family:
-            return each
-    if family in LAYERS:
-        return TRAINING_FREE
-    raise UnsupportedModelError(
-        f"expected a head for {family} in {folder.name} among the models, found none: convert the "
-        "authors' checkpoint (see LD-ZNet's README), and put the file there"
-    )
+    trained = (each for each in names if each != TRAINING_FREE)
+    return fitting_head(family, trained, lambda each: _family(each, folder))
 
 
 def taps_for(name: str, family: str, folder: Path) -> TapsOf:

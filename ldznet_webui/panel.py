@@ -11,9 +11,11 @@ from typing import Any, TypeAlias
 import gradio as gr
 from modules import ui_common, ui_components
 
+from ldznet_core.auto_head import AUTO_HEAD
+
 from .heads import list_heads
 from .host import find_host
-from .settings import AUTO_HEAD, BY_NAME, FIELDS, Field, Kind, text_of
+from .settings import BY_NAME, FIELDS, Field, Kind, text_of
 
 Component: TypeAlias = Any
 """One of Gradio's, whose types change with its version."""

@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from ldznet_core import InputError
+from ldznet_core.auto_head import AUTO_HEAD
 from ldznet_core.phrases import check_phrases, parse_phrases
 
 Kind: TypeAlias = Literal["flag", "lines", "number", "whole", "choice", "name"]
 Source: TypeAlias = Literal["auto", "sampling", "probe"]
-
-AUTO_HEAD = "auto"
-"""Stands for the head that fits the model that is loaded."""
 
 MOST_PHRASES = 64
 LONGEST_PHRASE = 1000

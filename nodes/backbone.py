@@ -62,8 +62,8 @@ def check_trained(family: str) -> None:
     """
     if not has_taps(family):
         raise UnsupportedModelError(
-            "expected a MODEL of SD 1.x for a trained head, got one of SDXL: load the head "
-            "training-free, and turn on attention in LD-ZNet Capture"
+            "expected a MODEL of SD 1.x for a trained head, got one of SDXL: choose the head "
+            "auto or training-free, and connect it to LD-ZNet Capture"
         )
 
 

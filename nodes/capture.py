@@ -11,6 +11,7 @@ from ..ldznet_core.checkpoint import blocks_of_built_in
 from ..ldznet_core.taps import Taps, TapsOf, find_taps
 from ..ldznet_core.training_free import TrainingFree, find_places
 from ..ldznet_core.training_free.layers import layers_of
+from .auto_head import AutoHead, FittedHead, fitted
 from .backbone import check_trained, family_of, has_taps
 from .bank import BANK
 from .managed_head import ManagedHead
@@ -50,8 +51,8 @@ class LDZNetCapture(io.ComfyNode):
                     "head",
                     optional=True,
                     tooltip=(
-                        "What to listen for, if it is a head of your own; built-in ones need not "
-                        "be connected."
+                        "What to listen for: the head that will make the masks. Built-in ones "
+                        "need not be connected."
                     ),
                 ),
             ],
@@ -65,10 +66,11 @@ class LDZNetCapture(io.ComfyNode):
         cls,
         model: io.Model.Type,
         attention: bool = False,
-        head: ManagedHead | TrainingFree | None = None,
+        head: AutoHead | FittedHead | None = None,
     ) -> io.NodeOutput:
         """Clone the model and put the wrappers on."""
         family = family_of(model)
+        head = None if head is None else fitted(head, family)
         attention = attention or isinstance(head, TrainingFree)
         if not attention:
             check_trained(family)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from comfy_api.latest import io
 
+from ..ldznet_core.auto_head import AUTO_HEAD
 from ..ldznet_core.checkpoint import BUILT_IN
-from ..ldznet_core.training_free import TRAINING_FREE, TrainingFree
+from ..ldznet_core.training_free import TRAINING_FREE
+from .auto_head import AutoHead, named_head
 from .folders import head_files, head_names
-from .managed_head import ManagedHead
 from .miniature import load_clip, load_model, load_vae
 from .schema import CATEGORY, described, output
 from .sockets import HeadSocket
@@ -55,18 +58,21 @@ class LDZNetLoadHead(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "The network that turns a diffusion model's features into masks. A head belongs to "
-                "one family of models: the built-in one to the miniature, those in models/ldznet "
+                "one family of models: the built-in ones to the miniature, those in models/ldznet "
                 "to what they were trained on. training-free is no network: it reads the attention "
-                "of any model of SD 1.x, SD 2.x or SDXL, and of the miniature."
+                "of any model of SD 1.x, SD 2.x or SDXL, and of the miniature. auto takes the "
+                "first that fits the model, and training-free where none does."
             ),
             search_aliases=["segmentation model", "mask model"],
             inputs=[
                 io.Combo.Input(
                     "head_name",
                     options=_choices(),
+                    default=AUTO_HEAD,
                     tooltip=(
-                        "A built-in head, or a .safetensors file in models/ldznet; training-free "
-                        "needs no file, and works with any SD 1.x, SD 2.x or SDXL model."
+                        "auto: the best for the model. Else a built-in head, or a .safetensors "
+                        "file in models/ldznet; training-free needs no file, and works with any "
+                        "SD 1.x, SD 2.x or SDXL model."
                     ),
                 )
             ],
@@ -80,18 +86,23 @@ class LDZNetLoadHead(io.ComfyNode):
         """Tell a changed file from the one that is loaded."""
         if head_name == TRAINING_FREE:
             return TRAINING_FREE
-        states = [file.stat() for file in head_files(head_name)]
-        return repr([(state.st_size, state.st_mtime_ns) for state in states])
+        names = head_names() if head_name == AUTO_HEAD else [head_name]
+        files = [file for name in names for file in head_files(name)]
+        return repr([(str(file), *_state(file)) for file in files])
 
     @classmethod
     def execute(cls, head_name: str) -> io.NodeOutput:
         """Load the head; it moves to its device when it is used."""
-        if head_name == TRAINING_FREE:
-            return io.NodeOutput(TrainingFree())
-        return io.NodeOutput(ManagedHead(head_files(head_name)[0]))
+        return io.NodeOutput(AutoHead() if head_name == AUTO_HEAD else named_head(head_name))
 
 
 def _choices() -> list[str]:
-    """The built-in heads, none at all, and then users' own."""
+    """The best, the built-in heads, none at all, and then users' own."""
     names = head_names()
-    return [*names[: len(BUILT_IN)], TRAINING_FREE, *names[len(BUILT_IN) :]]
+    return [AUTO_HEAD, *names[: len(BUILT_IN)], TRAINING_FREE, *names[len(BUILT_IN) :]]
+
+
+def _state(file: Path) -> tuple[int, int]:
+    """What changes when a file is replaced."""
+    state = file.stat()
+    return state.st_size, state.st_mtime_ns

@@ -15,11 +15,11 @@ from ..ldznet_core import Features, InputError, Segmenter
 from ..ldznet_core.phrases import check_phrases, parse_phrases
 from ..ldznet_core.training_free import Place, TrainingFree
 from .answer import Answer, Edges, node_output, outputs
+from .auto_head import AutoHead, FittedHead, fitted
 from .backbone import ComfyBackbone, check_trained
 from .bank import BANK, Missing
 from .conversions import latents_of, pictures_of
 from .edges import edge_inputs
-from .managed_head import ManagedHead
 from .schema import CATEGORY, described
 from .sockets import HeadSocket
 
@@ -73,7 +73,7 @@ class LDZNetSegment(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        head: ManagedHead | TrainingFree,
+        head: AutoHead | FittedHead,
         model: io.Model.Type,
         clip: io.Clip.Type,
         samples: io.Latent.Type,
@@ -86,6 +86,7 @@ class LDZNetSegment(io.ComfyNode):
     ) -> io.NodeOutput:
         """Find each picture's features, or make a probe, and read the masks off them."""
         backbone = ComfyBackbone(model, clip)
+        head = fitted(head, backbone.family)
         asked = (parse_phrases(phrases), parse_phrases(negative_phrases), threshold)
         pictures = latents_of(samples)
         segmenter = _segmenter(backbone, head, len(pictures), asked)
@@ -145,7 +146,7 @@ class LDZNetSegmentImage(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        head: ManagedHead | TrainingFree,
+        head: AutoHead | FittedHead,
         model: io.Model.Type,
         clip: io.Clip.Type,
         vae: io.Vae.Type,
@@ -158,6 +159,7 @@ class LDZNetSegmentImage(io.ComfyNode):
     ) -> io.NodeOutput:
         """Encode each picture, make the probes, and read the masks off them."""
         backbone = ComfyBackbone(model, clip, vae)
+        head = fitted(head, backbone.family)
         asked = (parse_phrases(phrases), parse_phrases(negative_phrases), threshold)
         pictures = pictures_of(image)
         segmenter = _segmenter(backbone, head, len(pictures), asked)
@@ -171,7 +173,7 @@ class LDZNetSegmentImage(io.ComfyNode):
 
 def _networks() -> list[io.Input]:
     return [
-        HeadSocket.Input("head", tooltip="From Load LD-ZNet Head; made for this model's family."),
+        HeadSocket.Input("head", tooltip="From Load LD-ZNet Head: made for this model, or auto."),
         io.Model.Input("model", tooltip="What painted the picture, or a model of its family."),
         io.Clip.Input("clip", tooltip="The CLIP of the same checkpoint."),
     ]
@@ -222,7 +224,7 @@ def _verdict(phrases: str | None) -> bool | str:
 
 def _segmenter(
     backbone: ComfyBackbone,
-    head: ManagedHead | TrainingFree,
+    head: FittedHead,
     pictures: int,
     asked: tuple[Sequence[str], Sequence[str], float],
 ) -> Segmenter:
@@ -247,7 +249,7 @@ def _with_all(captured: Features | Missing, taps: Sequence[int | Place]) -> Feat
         where = _in_words(blocks)
         return Missing(f"LD-ZNet Capture did not listen to {where} (connect this head to it)")
     if missing:
-        return Missing("LD-ZNet Capture was not told to listen for attention")
+        return Missing("LD-ZNet Capture did not listen for attention (connect this head to it)")
     return captured
 
 

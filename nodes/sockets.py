@@ -5,4 +5,4 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 HeadSocket = io.Custom("LDZNET_HEAD")
-"""Carries a `ManagedHead`, or a `TrainingFree`."""
+"""Carries a `ManagedHead`, a `TrainingFree`, or an `AutoHead`, which becomes one of them."""

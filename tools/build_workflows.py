@@ -31,7 +31,7 @@ PHRASES = ("red car", "sky", "grass", "owl")
 
 SD1_CHECKPOINT = "v1-5-pruned-emaonly.safetensors"
 SD1_SOURCE = "https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/"
-SD1_HEAD = "ldznet-sd1.safetensors"
+HEAD = "auto"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -119,12 +119,11 @@ def masks_and_inpaint_sd1(sheet: Sheet) -> None:
     loaded = load_sd1(
         sheet,
         "## Masks by name, then an inpaint\n\n"
-        "The first example with a checkpoint of **Stable Diffusion 1.x**. It needs two files:\n\n"
-        "- in `models/checkpoints`: a checkpoint of SD 1.x;\n"
-        f"- in `models/ldznet`: an LD-ZNet head for SD 1.x, here called `{SD1_HEAD}`. A head "
-        "belongs to one family of models, so the miniature's does not serve. LD-ZNet's README "
-        "says where there are heads.\n\n"
-        "Press **R** to refresh the lists, choose both files, press **Run**.",
+        "The first example with a checkpoint of **Stable Diffusion 1.x** of yours: choose it, "
+        "press **Run**. A checkpoint of SD 2.x or SDXL will do, too, at its own size.\n\n"
+        "The head is *auto*: if there is one for SD 1.x in `models/ldznet` (LD-ZNet's README says "
+        "how to get one), it makes the masks; if not, they are read off the checkpoint's own "
+        "attention, which needs no further file.",
     )
     paint_ask_replace(
         sheet,
@@ -148,7 +147,7 @@ def loaded_picture(sheet: Sheet) -> None:
         "named is cut out.\n\n"
         "The picture is ComfyUI's own `example.png`; drop another onto *Your picture*.\n\n"
         "The miniature understands simple, drawn pictures at best. For photographs load a "
-        "checkpoint of SD 1.x and a head for it, as in the second example.",
+        "checkpoint of SD 1.x, as in the second example.",
     )
     phrases = ("sky", "grass", "red car")
     (given,) = sheet.columns(PICTURE_WIDTH)
@@ -256,13 +255,13 @@ def load_miniature(sheet: Sheet, note: str) -> Loaded:
     (column,) = sheet.columns(LOAD_WIDTH)
     column.note(NOTE_HEIGHT, note)
     model = column.add("LDZNetLoadMiniature", 66)
-    head = column.add("LDZNetLoadHead", 58, head_name="miniature")
+    head = column.add("LDZNetLoadHead", 58, head_name=HEAD)
     sheet.group("1 · Load", [column], BLUE)
     return Loaded(model["model"], model["clip"], model["vae"], head["head"])
 
 
 def load_sd1(sheet: Sheet, note: str) -> Loaded:
-    """The group with the note, a checkpoint of SD 1.x and a head for it."""
+    """The group with the note, a checkpoint of SD 1.x and its head."""
     (column,) = sheet.columns(LOAD_WIDTH)
     column.note(NOTE_HEIGHT, note)
     source = {"name": SD1_CHECKPOINT, "url": SD1_SOURCE + SD1_CHECKPOINT}
@@ -272,7 +271,7 @@ def load_sd1(sheet: Sheet, note: str) -> Loaded:
         models=[source | {"directory": "checkpoints"}],
         ckpt_name=SD1_CHECKPOINT,
     )
-    head = column.add("LDZNetLoadHead", 58, head_name=SD1_HEAD)
+    head = column.add("LDZNetLoadHead", 58, head_name=HEAD)
     sheet.group("1 · Load", [column], BLUE)
     return Loaded(model["MODEL"], model["CLIP"], model["VAE"], head["head"])
 
@@ -321,7 +320,8 @@ def paint(sheet: Sheet, loaded: Loaded, sampler: Sampler, prompt: str, seed: int
     positive = encode(words, loaded, "Prompt", prompt)
     negative = encode(words, loaded, "Negative prompt", sampler.negative)
     empty = words.add("EmptyLatentImage", 106, width=sampler.side, height=sampler.side)
-    capture = words.add("LDZNetCapture", 58, wires={"model": loaded.model})
+    wires = {"model": loaded.model, "head": loaded.head}
+    capture = words.add("LDZNetCapture", 78, wires=wires)
     painted = Painted(capture["model"], positive, negative, empty["LATENT"], loaded.vae)
     latent = sample(sampling, sampler, painted, painted.latent, seed=seed)
     picture = decode(sampling, loaded, latent)

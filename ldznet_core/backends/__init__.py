@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..training_free import TrainingFree
     from .turns import Turns
 
-__all__ = ["MINIATURE", "Pair", "load_backbone", "load_pair"]
+__all__ = ["MINIATURE", "Pair", "family_of", "load_backbone", "load_pair"]
 
 MINIATURE = "miniature"
 _PICKLES = (".ckpt", ".pt", ".pth", ".bin")
@@ -102,6 +102,11 @@ def load_pair(
     backbone = _load_backbone(model, where, dtype, whole_unet=beyond, turns=turns)
     on_use = OnUse(lambda: load_head(head, device=where, dtype=dtype), turns)
     return Pair(backbone, HeadOnUse(config, on_use), takes_turns=turns is not None)
+
+
+def family_of(source: str | os.PathLike[str]) -> str:
+    """The family of a model, named as for `load_backbone`, whose weights are not read."""
+    return MINIATURE if _is_miniature(source) else "sd1"
 
 
 def needs_whole_unet(taps: Sequence[int]) -> bool:

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from ..auto_head import AUTO_HEAD
 from ..checkpoint import load_head
 from ..errors import InputError
 from ..miniature import Generation, Miniature
@@ -24,7 +25,7 @@ from ..segmentation import NOTHING_READ, Segmentation
 from ..segmenter import Segmenter
 from ..taps import TapsOf, find_taps
 from .masks_report import PhraseReport, table, write_masks
-from .models import load_painter
+from .models import HEAD, chosen_head, load_painter
 from .options import option
 from .staging import staged
 
@@ -51,7 +52,7 @@ class Options:
         None, "probability above which a pixel is in a mask, 0 to 1; the head's own if not given"
     )
     model: str = option("miniature", '"miniature" or a folder of such weights')
-    head: str = option("miniature", 'name or file of the head; "training-free" for none')
+    head: str = option(AUTO_HEAD, HEAD)
 
 
 class Seconds(TypedDict):
@@ -68,6 +69,7 @@ class Report(TypedDict):
 
     prompt: str
     seed: int
+    head: str
     source: str | None
     timestep: float | None
     captured_timesteps: list[float]
@@ -88,7 +90,8 @@ def run(options: Options) -> Report:
     if options.seed not in range(_SEEDS):
         raise InputError(f"expected a seed from 0 to 2^63 - 2, got {options.seed}: try 0")
     miniature = load_painter(options.model)
-    segmenter = Segmenter(miniature, load_head(options.head))
+    head = chosen_head(options.model, options.head)
+    segmenter = Segmenter(miniature, load_head(head))
     seconds = Seconds(sampling=0, sampling_with_capture=0, masks=0, inpainting=0)
     with _timed(seconds, "sampling"):
         plain = _paint(options, miniature)
@@ -110,6 +113,7 @@ def run(options: Options) -> Report:
         report = Report(
             prompt=options.prompt,
             seed=options.seed,
+            head=head,
             source=masks.source,
             timestep=masks.timestep,
             captured_timesteps=[each.timestep for each in made.captured],
@@ -136,7 +140,7 @@ def describe(report: Report) -> str:
         [
             table(report["phrases"]),
             "",
-            f"features: {read} (captured at {capture})",
+            f"head: {report['head']}; features: {read} (captured at {capture})",
             f"sampling {seconds['sampling']:.2f} s, with capture "
             f"{seconds['sampling_with_capture']:.2f} s, masks {seconds['masks']:.2f} s, "
             f"inpainting {seconds['inpainting']:.2f} s",

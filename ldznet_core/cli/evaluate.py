@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from ..auto_head import AUTO_HEAD
 from ..checkpoint import BUILT_IN, load_head, save_head
 from ..data_sets import Format, Partition
 from ..errors import InputError
@@ -27,7 +28,7 @@ from . import evaluate_compared, evaluate_data
 from .evaluate_compared import COMPARISONS, ComparedAsk, compare
 from .evaluate_data import DataAsk
 from .held_out import shown
-from .models import DType, load_models
+from .models import HEAD, DType, chosen_head, load_models
 from .options import option
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Options:
         "miniature",
         '"miniature" or a folder of such weights; on a data set any model of `ldznet segment`',
     )
-    head: str = option("miniature", 'name or file of the head; "training-free" for none')
+    head: str = option(AUTO_HEAD, HEAD)
     other_head: tuple[str, ...] = option(
         (), "a further head for training-free, looks and agreement; may be repeated"
     )
@@ -110,6 +111,7 @@ class Options:
 
 def run(options: Options) -> dict[str, Any]:
     """Measure, and write the figures where asked."""
+    options = dataclasses.replace(options, head=chosen_head(options.model, options.head))
     if options.data:
         return evaluate_data.run(_ask_of_data(options, options.data))
     if options.split == _OWN:

@@ -7,13 +7,27 @@ from typing import Literal, TypeAlias
 
 import torch
 
-from ..backends import MINIATURE, Pair, load_pair
+from ..auto_head import AUTO_HEAD, fitting_head
+from ..backends import MINIATURE, Pair, family_of, load_pair
 from ..checkpoint import load_head
 from ..errors import UnsupportedModelError
 from ..head import AnyHead
 from ..miniature import Miniature, load_miniature
 
+HEAD = 'name or file of the head; "training-free" for none; "auto" for the best that is built in'
+"""What the flag --head says."""
+
 DType: TypeAlias = Literal["float32", "float16", "bfloat16"]
+
+
+def chosen_head(model: str, head: str) -> str:
+    """The head that is meant: itself, or for "auto" the best for the model that is built in.
+
+    Args:
+        model: As in `load_backbone`.
+        head: A built-in head's name, a file, "training-free", or "auto".
+    """
+    return fitting_head(family_of(model)) if head == AUTO_HEAD else head
 
 
 def load_models(model: str, head: str) -> tuple[Miniature, AnyHead]:

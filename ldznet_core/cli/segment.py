@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
+from ..auto_head import AUTO_HEAD
 from ..errors import InputError
 from ..phrases import check_phrases
 from ..picture_files import check_picture
@@ -15,7 +16,7 @@ from ..procedure import Preprocess, Procedure
 from ..snapping import load_matting
 from .masking import Ask, Failure, mask_pictures
 from .masks_report import table
-from .models import DType
+from .models import HEAD, DType, chosen_head
 from .options import option
 from .picture_list import list_jobs
 from .processes import joined
@@ -40,7 +41,7 @@ class Options:
         '"miniature", a folder of such weights, an SD 1.x checkpoint (.safetensors), or the folder '
         "of a diffusers pipeline",
     )
-    head: str = option("miniature", 'name or file of the head; "training-free" for none')
+    head: str = option(AUTO_HEAD, HEAD)
     device: str | None = option(None, "cpu, cuda, ...; cuda if not given and there is one")
     dtype: DType = option("float32", "what UNet and head compute in")
     preprocess: Preprocess = option(
@@ -70,6 +71,7 @@ class Report(TypedDict):
 
     pictures: list[PictureReport]
     failed: list[Failure]
+    head: str
     procedure: dict[str, Any]
     out: str
 
@@ -94,6 +96,7 @@ def run(options: Options) -> Report | None:
     report = Report(
         pictures=[done[job.folder] for job in jobs if job.folder in done],
         failed=failed,
+        head=ask.head,
         procedure=asdict(ask.procedure),
         out=str(out),
     )
@@ -126,7 +129,7 @@ def _checked(options: Options) -> tuple[Path, Ask]:
         negatives=check_phrases(options.negative, may_be_none=True),
         threshold=options.threshold,
         model=options.model,
-        head=options.head,
+        head=chosen_head(options.model, options.head),
         device=options.device,
         dtype=options.dtype,
         procedure=Procedure(

@@ -96,6 +96,14 @@ class TestStableDiffusion:
             assert (mask.mode, mask.size) == ("L", (90, 61))
             assert set(np.unique(np.asarray(mask))) <= {0, 255}
 
+    def test_without_a_head_for_it_attention_is_read(
+        self, models: list[str], tmp_path: Path
+    ) -> None:
+        photo, out = tmp_path / "photo.png", tmp_path / "out"
+        picture(64, 64).save(photo)
+        segment(photo, "--phrase", "cat", "--out", out, *models[:2])
+        assert report_in(out)["head"] == "training-free"
+
     def test_every_way_to_look_gives_masks_of_its_own(
         self, models: list[str], tmp_path: Path
     ) -> None:

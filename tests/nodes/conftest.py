@@ -25,6 +25,23 @@ def pack(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pack]
         yield loaded
 
 
+@pytest.fixture
+def models(pack: Pack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder of models in which nothing has been put or registered yet."""
+    import folder_paths
+
+    monkeypatch.setattr(folder_paths, "models_dir", str(tmp_path))
+    monkeypatch.setattr(folder_paths, "folder_names_and_paths", {})
+    return tmp_path
+
+
+@pytest.fixture
+def ldznet(pack: Pack, models: Path) -> Path:
+    """models/ldznet, registered."""
+    pack.module("nodes.folders").register()
+    return models / "ldznet"
+
+
 @pytest.fixture(scope="module")
 def nodes(pack: Pack) -> dict[str, Any]:
     """The pack's nodes by id."""

@@ -15,7 +15,7 @@ from ldznet_core.head import LDZNetHead
 from ..core.tiny import tiny_head
 from .loading import Pack
 
-BUILT_IN = ["miniature", "miniature-compact", "training-free"]
+OFFERED = ["auto", "miniature-compact", "miniature", "training-free"]
 """What is offered without any file."""
 
 SHARDS = [f"large-{number}of3.safetensors" for number in (1, 2, 3)]
@@ -24,23 +24,6 @@ SHARDS = [f"large-{number}of3.safetensors" for number in (1, 2, 3)]
 @pytest.fixture(scope="module")
 def head() -> LDZNetHead:
     return tiny_head()
-
-
-@pytest.fixture
-def models(pack: Pack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A folder of models in which nothing has been put or registered yet."""
-    import folder_paths
-
-    monkeypatch.setattr(folder_paths, "models_dir", str(tmp_path))
-    monkeypatch.setattr(folder_paths, "folder_names_and_paths", {})
-    return tmp_path
-
-
-@pytest.fixture
-def ldznet(pack: Pack, models: Path) -> Path:
-    """models/ldznet, registered."""
-    pack.module("nodes.folders").register()
-    return models / "ldznet"
 
 
 def put(folder: Path, *names: str) -> None:
@@ -75,7 +58,7 @@ class TestTheFolder:
         elsewhere = models / "on another disk"
         put(elsewhere, "far.safetensors", "notes.txt")
         folder_paths.add_model_folder_path("ldznet", str(elsewhere))
-        assert options(pack) == [*BUILT_IN, "far.safetensors"]
+        assert options(pack) == [*OFFERED, "far.safetensors"]
         assert folder_paths.get_folder_paths("ldznet") == [str(models / "ldznet"), str(elsewhere)]
         assert files(pack, "far.safetensors") == [elsewhere / "far.safetensors"]
 
@@ -86,7 +69,7 @@ class TestTheFolder:
         folder_paths.add_model_folder_path("ldznet", str(elsewhere))
         for folder in (ldznet, elsewhere):
             put(folder, "mine.safetensors")
-        assert options(pack) == [*BUILT_IN, "mine.safetensors"]
+        assert options(pack) == [*OFFERED, "mine.safetensors"]
         assert files(pack, "mine.safetensors") == [ldznet / "mine.safetensors"]
 
     def test_registering_twice_changes_nothing(self, pack: Pack, ldznet: Path) -> None:
@@ -99,22 +82,22 @@ class TestTheFolder:
         self, pack: Pack, models: Path
     ) -> None:
         (models / "ldznet").touch()  # a file in its place
-        assert options(pack) == BUILT_IN
+        assert options(pack) == OFFERED
 
 
 class TestNames:
     def test_only_safetensors_are_heads(self, pack: Pack, ldznet: Path) -> None:
         put(ldznet, "mine.safetensors", "old.ckpt", "old.pt", "a.txt", "mine.safetensors.part")
-        assert options(pack) == [*BUILT_IN, "mine.safetensors"]
+        assert options(pack) == [*OFFERED, "mine.safetensors"]
 
     def test_a_head_in_several_files_is_listed_once(self, pack: Pack, ldznet: Path) -> None:
         put(ldznet, *SHARDS, "larger.safetensors")
-        assert options(pack) == [*BUILT_IN, "large.safetensors", "larger.safetensors"]
+        assert options(pack) == [*OFFERED, "large.safetensors", "larger.safetensors"]
         assert files(pack, "large.safetensors") == [ldznet / name for name in SHARDS]
 
     def test_a_head_in_a_folder_below_bears_its_name(self, pack: Pack, ldznet: Path) -> None:
         put(ldznet / "sd15", "people.safetensors")
-        assert options(pack) == [*BUILT_IN, "sd15/people.safetensors"]
+        assert options(pack) == [*OFFERED, "sd15/people.safetensors"]
         assert files(pack, "sd15/people.safetensors") == [ldznet / "sd15" / "people.safetensors"]
 
     def test_the_built_in_head_needs_no_folder(self, pack: Pack, ldznet: Path) -> None:
@@ -125,9 +108,7 @@ class TestNames:
     ) -> None:
         put(ldznet, "mine.safetensors")
         node = pack.nodes()["LDZNetLoadHead"]
-        sentence = (
-            r"expected one of the heads miniature, .*, mine.safetensors, got 'gone.safetensors'"
-        )
+        sentence = r"expected one of the heads .*, mine.safetensors, got 'gone.safetensors'"
         for call in (node.execute, node.fingerprint_inputs):
             with pytest.raises(pack.module("ldznet_core").CheckpointError, match=sentence):
                 call("gone.safetensors")

@@ -20,7 +20,7 @@ from .studio import NEAREST, SCHEDULE, TEXTS, Euler, guider, hooks_of, run, seen
 
 HEARD = "features: attention captured while sampling at t = 410"
 PROBED = "features: attention from one extra pass (probe) at t = 100"
-NOT_TOLD = "LD-ZNet Capture was not told to listen for attention"
+NOT_TOLD = "LD-ZNet Capture did not listen for attention (connect this head to it)"
 
 TRANSFORMERS = {
     1: "input_blocks.1.1",
@@ -96,7 +96,7 @@ def attention_by_hand(unet: nn.Module, x: Tensor, text: str) -> dict[tuple[int, 
 class TestTheLoader:
     def test_it_is_offered_beside_the_built_in_heads(self, nodes: dict[str, Any]) -> None:
         options = nodes["LDZNetLoadHead"].GET_SCHEMA().inputs[0].options
-        assert options[:3] == ["miniature", "miniature-compact", "training-free"]
+        assert options[:4] == ["auto", "miniature-compact", "miniature", "training-free"]
 
     def test_it_is_loaded_once_and_for_all(self, nodes: dict[str, Any]) -> None:
         fingerprint = nodes["LDZNetLoadHead"].fingerprint_inputs

@@ -134,8 +134,8 @@ def test_our_head_learns_on_sd_1(pipeline: Path, tmp_path: Path) -> None:
 def test_the_paper_s_head_learns_on_sd_1(pipeline: Path, tmp_path: Path) -> None:
     """AdamW of 925 million weights alone takes 15 GB."""
     free = int(next(line for line in memory_lines() if line.startswith("MemAvailable")).split()[1])
-    if free * 1024 < 21e9:
-        pytest.skip(f"needs 21 GB of free memory, {free * 1024 / 1e9:.0f} are free")
+    if free * 1024 < 23e9:
+        pytest.skip(f"needs 23 GB of free memory, {free * 1024 / 1e9:.0f} are free")
     words = f"--kind ldznet --taps 6-10 --side 128 --batch 1 --steps {STEPS} --checkpointing"
     peak = trained(pipeline, tmp_path, words)
     assert load_head(tmp_path / "weights" / "head-ldznet").config.family == "sd1"

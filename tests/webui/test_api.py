@@ -23,6 +23,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from ldznet_core import Backbone, Segmentation, Segmenter, load_head
+from ldznet_core.auto_head import fitting_head
 from ldznet_core.world import draw_layout, render
 from ldznet_webui import mask_request, routing
 from ldznet_webui.api import add_routes, version
@@ -46,7 +47,7 @@ def picture() -> Image.Image:
 @pytest.fixture(scope="module")
 def expected(miniature: Backbone, picture: Image.Image) -> Segmentation:
     """What the library says of the picture."""
-    segmenter = Segmenter(miniature, load_head("miniature"), phrases_per_pass=4)
+    segmenter = Segmenter(miniature, load_head(fitting_head("miniature")), phrases_per_pass=4)
     return segmenter.segment_image(picture, PHRASES)
 
 
@@ -124,8 +125,8 @@ class TestMasks:
 
     def test_the_reply_says_where_they_come_from(self, post: Post) -> None:
         reply = post().json()
-        assert (reply["source"], reply["timestep"]) == ("probe", 400)
-        assert (reply["model"], reply["head"]) == ("miniature-webui", "miniature")
+        assert (reply["source"], reply["timestep"]) == ("probe", 100)
+        assert (reply["model"], reply["head"]) == ("miniature-webui", "miniature-compact")
         assert reply["info"].startswith("1 of 2 phrases found")
         assert "overlay" not in reply
 
@@ -372,8 +373,8 @@ class TestInfo:
         (host.heads / "mine.safetensors").touch()
         reply = client.get(INFO).json()
         assert (reply["host"], reply["version"]) == ("A1111", version())
-        assert (reply["model"], reply["family"]) == ("miniature-webui", "miniature")
-        own, built_in = "mine.safetensors", ["miniature", "miniature-compact"]
+        assert (reply["model"], reply["family"]) == ("miniature-webui", "miniature-compact")
+        own, built_in = "mine.safetensors", ["miniature-compact", "miniature"]
         assert reply["heads"] == [*built_in, "training-free", own]
 
     def test_its_settings_are_those_that_a_request_may_say(

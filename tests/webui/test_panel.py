@@ -74,8 +74,8 @@ def test_heads_are_listed_anew_on_request(
     made = by_id(page["gradio"])
     assert made["ldznet_txt2img_head"].choices == [
         "auto",
-        "miniature",
         "miniature-compact",
+        "miniature",
         "training-free",
         "mine.safetensors",
     ]

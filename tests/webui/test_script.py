@@ -16,6 +16,7 @@ from PIL import Image
 from torch import nn
 
 from ldznet_core import Segmenter, load_head
+from ldznet_core.auto_head import fitting_head
 from ldznet_core.checkpoint import BUILT_IN
 from ldznet_webui import heads
 from ldznet_webui.script import ATTRIBUTE, ERROR_KEY, Follower
@@ -83,7 +84,7 @@ class TestMasks:
 
     def test_are_those_of_the_library(self, studio: Studio, miniature: Any) -> None:
         done = studio.run(Processing(), phrases="owl", source="probe")
-        segmenter = Segmenter(miniature, load_head("miniature"))
+        segmenter = Segmenter(miniature, load_head(fitting_head("miniature")))
         drawn = studio.drawings[0]
         expected = segmenter.segment_image(drawn.picture, ["owl"]).masks[0]
         assert np.array_equal(pixels(done.images[1]), (expected * 255).byte().numpy())
@@ -266,7 +267,10 @@ class TestTrouble:
         [
             ({"phrases": ""}, "at least one phrase"),
             ({"phrases": "owl", "thresh": 1}, "got 'thresh'"),
-            ({"phrases": "owl", "head": "../secret"}, "expected one of the heads auto, miniature"),
+            (
+                {"phrases": "owl", "head": "../secret"},
+                "expected one of the heads auto, mini",
+            ),
             ({"phrases": "owl " * 100}, "at most 77 tokens"),
         ],
     )

@@ -28,7 +28,7 @@ FRONT_ENDS_OWN = ("MarkdownNote",)
 """Nodes that the host never sees."""
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 TURTLE_IN_A_MEADOW = 158
-SD1_CHECKPOINT, SD1_HEAD = "v1-5-pruned-emaonly.safetensors", "ldznet-sd1.safetensors"
+SD1_CHECKPOINT = "v1-5-pruned-emaonly.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,15 +168,14 @@ def _pixels(picture: Image.Image) -> Tensor:
     return data.view(picture.height, picture.width, 3)
 
 
-def test_the_same_for_sd1_lacks_but_its_files(every_client: Client) -> None:
+def test_the_same_for_sd1_lacks_but_a_checkpoint(every_client: Client) -> None:
     given = example(every_client, 2)
     result = every_client.run(given.graph, may_fail=True)
     assert result.failure is not None
     assert result.failure.kind == "rejected"
     lacking = re.findall(r"Value not in list: \w+: '([^']+)' not in", result.failure.message)
     assert result.failure.message.count(";") == len(lacking) - 1  # no other complaint
-    # 0.3.64 checks the choices of V1 nodes only (execution.py, validate_inputs).
-    assert {SD1_CHECKPOINT} <= set(lacking) <= {SD1_CHECKPOINT, SD1_HEAD}
+    assert lacking == [SD1_CHECKPOINT]
 
 
 def test_a_loaded_picture(client: Client, scene: Scene) -> None:
@@ -191,7 +190,7 @@ def test_a_loaded_picture(client: Client, scene: Scene) -> None:
         _line(result, segment, "sky", "found"),
         _line(result, segment, "grass", "found"),
         _line(result, segment, "red car", "not there"),
-        "features: from one extra pass (probe) at t = 400",
+        "features: from one extra pass (probe) at t = 100",
     ]
     names = [region.name for region in scene.regions]
     masks = client.values(result, reading)

@@ -20,7 +20,7 @@ from .workflows import Setup, miniature, report_of
 
 HEARD = "features: attention captured while sampling at t = "
 PROBED = "features: attention from one extra pass (probe) at t = 100"
-NOT_TOLD = "LD-ZNet Capture was not told to listen for attention"
+NOT_TOLD = "LD-ZNet Capture did not listen for attention (connect this head to it)"
 
 THERE, ABSENT = "red car", "turtle"
 CLEAN = {"steps": 20, "sampler_name": "dpmpp_2m_sde", "scheduler": "karras"}
