@@ -25,7 +25,7 @@ from ..probe import probe_features
 from ..taps import BLOCKS, Taps
 from ..world import Draw, Phrase, caption, draw_phrases, mask_of, scenes_with_masks
 from .cache import SceneCache, latents_name, to_unit_range, unet_name
-from .heads import HeadPlan, first_head
+from .heads import HeadPlan, first_head, told_with
 from .losses import mask_losses
 from .paintings import Paintings
 from .plan import Batch, Plan
@@ -161,6 +161,7 @@ class HeadStage:
         )
         unet = miniature.unet
         self._head = first_head(plan, miniature.family, unet.config, unet.state_dict)
+        self._earlier = self._head.config.training
         if kind == "compact":
             self._head = self._head.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on a CPU
         self.objective: nn.Module = _Objective(self._head, miniature)
@@ -238,7 +239,8 @@ class HeadStage:
 
     def publish(self, folder: Path, provenance: str) -> None:
         """Write the head by its kind; its thresholds are calibrated by ``ldznet evaluate``."""
-        self._head.config = replace(self._head.config, training=provenance)
+        training = told_with(self._earlier, provenance)
+        self._head.config = replace(self._head.config, training=training)
         save_head(self._head, folder / f"head-{self._head.config.kind}", dtype=torch.float16)
 
     def _paint(self, count: int) -> Paintings:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from .backgrounds import background_named
 from .draw import Draw
 from .layout import Layout, Placed
-from .objects import pluralise, thing_named, with_article
+from .objects import GROUP_PLURALS, pluralise, thing_named, with_article
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,8 @@ class CaptionRates:
         synonym: a noun or a place is said in another word.
         no_colour: a colour goes unmentioned.
         no_relation: things are joined by "and" instead of a relation.
+        group: a thing is called by its kind, such as "an animal".
+        stuff: the place is told by what it consists of: "in front of the sky and the grass".
     """
 
     empty: float = 0.1
@@ -29,9 +31,15 @@ class CaptionRates:
     synonym: float = 0.2
     no_colour: float = 0.2
     no_relation: float = 0.4
+    group: float = 0.0
+    stuff: float = 0.0
 
 
 PLAIN = CaptionRates(0, 0, 0, 0, 0, 0)
+
+RATES = {"small": CaptionRates(), "full": CaptionRates(group=0.05, stuff=0.15)}
+"""Of each world. A text encoder learns words from captions alone, and phrases name kinds and stuff,
+too: that of `small`, whose weights are older, hardly tells "sea" from "sand"."""
 
 
 def caption(
@@ -47,11 +55,11 @@ def caption(
         layout: the scene.
         draw: where the choices come from; by default a stream named by the layout.
         plain: whether to give the full canonical sentence, in which nothing is left to chance.
-        rates: how often it departs from that sentence.
+        rates: how often it departs from that sentence; by default as `RATES` has it.
     """
     if draw is None or plain:
         draw = Draw("caption", layout.world, layout.split, layout.index)
-    chosen = PLAIN if plain else rates or CaptionRates()
+    chosen = PLAIN if plain else rates or RATES[layout.world]
     if draw.chance(chosen.empty):
         return ""
     things = list(layout.things) if plain else draw.shuffled(layout.things)
@@ -62,11 +70,7 @@ def caption(
     subject = _subject(things, draw, chosen, plain)
     if draw.chance(chosen.no_place):
         return subject
-    background = background_named(layout.background)
-    place = background.place
-    if draw.chance(chosen.synonym):
-        place = draw.choice(background.synonyms or (place,))
-    return f"{subject} {place}"
+    return f"{subject} {_place(layout.background, draw, chosen)}"
 
 
 def true_relations(one: Placed, other: Placed) -> tuple[str, ...]:
@@ -75,6 +79,16 @@ def true_relations(one: Placed, other: Placed) -> tuple[str, ...]:
     if abs(across) >= abs(down):
         return ("left of" if across > 0 else "right of", "next to")
     return ("above" if down > 0 else "below",)
+
+
+def _place(name: str, draw: Draw, rates: CaptionRates) -> str:
+    background = background_named(name)
+    if rates.stuff and draw.chance(rates.stuff):
+        *others, last = [f"the {noun}" for noun in background.stuff]
+        return f"in front of {', '.join(others)} and {last}" if others else f"in front of {last}"
+    if draw.chance(rates.synonym):
+        return draw.choice(background.synonyms or (background.place,))
+    return background.place
 
 
 def _subject(things: list[Placed], draw: Draw, rates: CaptionRates, plain: bool) -> str:
@@ -86,7 +100,7 @@ def _subject(things: list[Placed], draw: Draw, rates: CaptionRates, plain: bool)
         relation = relations[0] if plain else draw.choice(relations)
         return f"{with_article(names[0])} {relation} {with_article(names[1])}"
     if len(things) == 2 and names[0] == names[1]:
-        return f"two {pluralise(names[0])}"
+        return f"two {_plural(names[0])}"
     listed = [with_article(name) for name in names]
     return f"{', '.join(listed[:-1])} and {listed[-1]}"
 
@@ -94,6 +108,13 @@ def _subject(things: list[Placed], draw: Draw, rates: CaptionRates, plain: bool)
 def _noun_phrase(thing: Placed, draw: Draw, rates: CaptionRates) -> str:
     row = thing_named(thing.name)
     noun = draw.choice(row.synonyms or (row.name,)) if draw.chance(rates.synonym) else row.name
+    if rates.group and row.groups and draw.chance(rates.group):
+        noun = draw.choice(row.groups)
     if thing.colour is None or draw.chance(rates.no_colour):
         return noun
     return f"{thing.colour} {noun}"
+
+
+def _plural(noun_phrase: str) -> str:
+    *before, noun = noun_phrase.split()
+    return " ".join([*before, GROUP_PLURALS.get(noun) or pluralise(noun)])

@@ -107,7 +107,7 @@ def test_built_in_heads_go_by_their_names(
 class TestRefusals:
     def test_an_unknown_name_is_answered_with_the_known_ones(self) -> None:
         with pytest.raises(
-            CheckpointError, match="heads miniature, miniature-compact, got 'minature'"
+            CheckpointError, match="heads miniature-compact, miniature, got 'minature'"
         ):
             load_head("minature")
 

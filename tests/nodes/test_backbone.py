@@ -146,9 +146,9 @@ class TestFamilies:
         error = pack.module("ldznet_core").UnsupportedModelError
         samples = {"samples": torch.zeros(1, 4, 8, 8)}
         asked = {"phrases": "a car", "threshold": 0.5, "source": "auto", "samples": samples}
-        with pytest.raises(error, match="for a trained head, got one of SDXL: load the head train"):
+        with pytest.raises(error, match="for a trained head, got one of SDXL: choose the head"):
             call(nodes["LDZNetSegment"], **{**parts, "model": sdxl}, **asked)
-        with pytest.raises(error, match=r"got one of SDXL: .* turn on attention"):
+        with pytest.raises(error, match=r"got one of SDXL: .* connect it to LD-ZNet Capture"):
             call(nodes["LDZNetCapture"], model=sdxl)
 
     def test_the_capture_node_refuses_it_before_anything_is_sampled(self, pack: Pack) -> None:

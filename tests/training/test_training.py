@@ -85,6 +85,24 @@ def test_a_compact_head_learns_beside_the_paper_s(finished: Path) -> None:
     assert load_head(finished / "weights" / "head-ldznet").config.kind == "ldznet"
 
 
+class TestGoingOnFromAnotherHead:
+    def test_its_weights_and_settings_are_taken(self, finished: Path, tmp_path: Path) -> None:
+        start = load_head("miniature-compact")
+        taps = start.config.taps
+        ours = stage("head", finished, kind="compact", taps=taps, start=Path("miniature-compact"))
+        begun = ours.objective.get_submodule("head")
+        for name, value in start.state_dict().items():
+            assert torch.equal(begun.state_dict()[name], value)
+        assert begun.config.presence_threshold == start.config.presence_threshold
+        ours.publish(tmp_path, "3 steps")
+        told = load_head(tmp_path / "head-compact").config.training
+        assert told == f"{start.config.training}; then 3 steps"
+
+    def test_of_other_taps_it_is_refused(self, finished: Path) -> None:
+        with pytest.raises(InputError, match=r"of taps \[6, 7\] in miniature-compact, got"):
+            stage("head", finished, kind="compact", taps=(6, 7), start=Path("miniature-compact"))
+
+
 class TestPaintings:
     """Scenes that a head also learns from as the miniature paints them."""
 

@@ -88,7 +88,7 @@ class TestMasks:
         drawn = studio.drawings[0]
         expected = segmenter.segment_image(drawn.picture, ["owl"]).masks[0]
         assert np.array_equal(pixels(done.images[1]), (expected * 255).byte().numpy())
-        assert "LD-ZNet features: probe at t=400, " in done.infotexts[1]
+        assert "LD-ZNet features: probe at t=100, " in done.infotexts[1]
 
     @pytest.mark.parametrize("head", BUILT_IN)
     def test_come_from_the_run_whatever_blocks_their_head_reads(
@@ -179,7 +179,7 @@ class TestProbes:
     def test_are_announced_where_nothing_was_captured(self, studio: Studio) -> None:
         studio.sampler.schedule = (999.0, 250.0)
         done = studio.run(Processing(), phrases="owl")
-        assert "probe at t=400, because sampling made no pass" in done.infotexts[1]
+        assert "probe at t=100, because sampling made no pass" in done.infotexts[1]
         assert pixels(done.images[1]).any()
         assert "because sampling made no pass at a timestep from 300 to 500" in done.comments
 

@@ -110,6 +110,25 @@ def test_rates_are_kept() -> None:
     assert caption(layout, Draw("x"), rates=CaptionRates(empty=1)) == ""
 
 
+def test_captions_of_the_full_world_teach_every_word_that_phrases_use() -> None:
+    taught = {
+        word
+        for index in range(3000)
+        for word in caption(draw_layout("full", "train", index)).replace(",", " ,").split()
+    }
+    plurals = {word for noun in NAMES for word in pluralise(noun).split()}
+    assert {*vocabulary("full")} - plurals - {*GROUP_PLURALS.values()} <= taught
+
+
+def test_kinds_and_stuff_stand_in_their_sentence() -> None:
+    layout = draw_layout("full", "train", 1)
+    rates = CaptionRates(0, 0, 0, 0, 0, 0, group=1, stuff=1)
+    assert caption(layout, plain=True) == "a red scooter left of a pink dress in a room"
+    assert caption(layout, Draw("kinds"), rates=rates) == (
+        "a pink dress right of a red vehicle in front of the wall and the wooden floor"
+    )
+
+
 def test_absent_phrases_are_truly_absent() -> None:
     for scene in SCENES:
         things = scene.layout.things

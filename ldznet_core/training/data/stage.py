@@ -20,6 +20,7 @@ from ...pictures import size_of
 from ...segmenter import Segmenter
 from ...world.draw import Draw
 from ..cache import to_unit_range
+from ..heads import told_with
 from ..losses import mask_losses
 from ..plan import Batch, Plan
 from ..sheets import grid, tinted
@@ -60,6 +61,7 @@ class DataHeadStage:
         self.batch = batch
         self.objective: nn.Module = _Objective(head, model)
         self._head, self._model, self._data = head, model, data
+        self._earlier = head.config.training
         self._questions = questions
         self._validation: Validation | None = None
 
@@ -83,7 +85,8 @@ class DataHeadStage:
 
     def publish(self, folder: Path, provenance: str) -> None:
         """Write the head by its kind, with the thresholds that suit the held-out pictures."""
-        config = replace(self._head.config, training=f"{provenance}; {self._data}")
+        training = told_with(self._earlier, f"{provenance}; {self._data}")
+        config = replace(self._head.config, training=training)
         if self._validation is not None:
             presence = self._validation.presence_threshold or config.presence_threshold
             config = replace(

@@ -163,7 +163,7 @@ def test_sdxl_is_refused_without_attention_and_told_what_to_do(client: Client) -
     graph.add("LDZTestRead", value=graph.add("LDZNetCapture", model=foreign))
     failure = client.run(graph, may_fail=True).failure
     assert failure is not None
-    assert "got one of SDXL: load the head training-free, and turn on" in failure.message
+    assert "got one of SDXL: choose the head auto or training-free, and connect" in failure.message
 
 
 @pytest.mark.slow
