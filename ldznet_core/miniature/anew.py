@@ -30,7 +30,6 @@ def paint_anew(
     *,
     taps_of: TapsOf = find_taps,
     begins_at: float = BEGIN,
-    guidance: float = GUIDANCE,
     steps: int = STEPS,
 ) -> tuple[Tensor, tuple[Features, ...]]:
     """Paint a picture by its prompt, and keep what each step from t = 500 to 300 gave.
@@ -42,7 +41,6 @@ def paint_anew(
         seed: Of all the noise.
         taps_of: Finds where features are taken.
         begins_at: The timestep up to which noise covers the picture; sampling makes a step there.
-        guidance: How strictly the prompt is followed.
         steps: Of a whole sampling, of which those from there on are made.
 
     Returns:
@@ -53,7 +51,7 @@ def paint_anew(
     painted, captured = sample(
         miniature.unet,
         miniature.schedule.add_noise(latents, noise, begins_at),
-        Guidance(miniature.encode_text([prompt]), miniature.encode_text([""]), guidance),
+        Guidance(miniature.encode_text([prompt]), miniature.encode_text([""]), GUIDANCE),
         steps,
         generator,
         captures=True,

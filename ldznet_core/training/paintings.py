@@ -12,19 +12,14 @@ from torch import Tensor
 
 from ..miniature.anew import BEGIN, paint_anew
 from ..miniature.model import Miniature
-from ..miniature.sampling import GUIDANCE
 from ..taps import TapsOf
 from ..world import Draw, caption
 from .cache import SceneCache
 from .kept import Arrays, fill
 
-_BEGINS = tuple(BEGIN + 50 * number for number in range(5))
+_BEGINS = tuple(BEGIN + 50 * number for number in range(4))
 """Steps of a sampling from which scenes are painted: the later ones leave things nearer to where
 they were, the earlier ones make pictures that are more the miniature's own."""
-
-_GUIDANCES = (0.6 * GUIDANCE, GUIDANCE, 1.6 * GUIDANCE)
-"""How strictly captions are followed: strictness makes colours louder, as they are in pictures that
-were painted from nothing."""
 
 _LATENTS = "latents"
 
@@ -65,7 +60,6 @@ class Paintings:
                 draw.below(2**31),
                 taps_of=taps_of,
                 begins_at=draw.choice(_BEGINS),
-                guidance=draw.choice(_GUIDANCES),
             )
             heard = draw.choice(captured).blocks
             row = {_LATENTS: painted, **{str(block): taken for block, taken in heard.items()}}
@@ -76,8 +70,6 @@ class Paintings:
             "side": scenes.side,
             "taps": list(taps_of(miniature.unet)),
             "weights": identity,
-            "begins": list(_BEGINS),
-            "guidances": list(_GUIDANCES),
         }
         self._kept = fill(folder, "paintings", settings, len(self.shown), make)
 
