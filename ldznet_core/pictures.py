@@ -52,6 +52,15 @@ def size_of(picture: Image) -> tuple[int, int]:
     return picture.height, picture.width
 
 
+def resized(picture: Image, size: tuple[int, int]) -> Image:
+    """The picture at a size (height, width); one that has it is given back as it is."""
+    from PIL import Image
+
+    if size_of(picture) == size:
+        return picture
+    return picture.resize(size[::-1], Image.Resampling.LANCZOS)
+
+
 def scale_to_area(picture: Image, side: int) -> Image:
     """The picture with about the area of a square of this side, and its own proportions."""
     from PIL import Image

@@ -16,7 +16,7 @@ from .errors import InputError, UnsupportedModelError
 from .frames import STRIDE
 from .head import Head
 from .looks import BlockFeatures, Probed, Seen, given_passes, make_pass, plan_looks
-from .pictures import pad_picture, size_of, to_picture
+from .pictures import pad_picture, resized, size_of, to_picture
 from .preprocessing import working_picture
 from .procedure import Procedure
 from .segmentation import Request, Segmentation, read_logits
@@ -224,14 +224,51 @@ class Segmenter:
         phrases: Sequence[str],
         negatives: Sequence[str] = (),
         threshold: float | None = 0.5,
+        picture: Picture | None = None,
     ) -> Segmentation:
         """Masks of what a sampler made: by the features it left, or by a probe if it left none.
 
-        The arguments are those of `segment_features`; None for the features means none were left.
+        Heads have learned from the latents of pictures. What a sampler ends with is not quite that,
+        as the VAE's decoder passes over a part of it. So where the picture is at hand, its own
+        latents are read, and more is found: docs/results.md has the figures.
+
+        Args:
+            latents: As the sampler left them, otherwise as of `segment_features`.
+            features: Likewise; None means that none were left.
+            phrases: What to find, a mask each.
+            negatives: What to take out of every mask.
+            threshold: Probability above which a pixel is in the mask; None is the head's own.
+            picture: What the latents were decoded to, as of `segment_image`; masks are of its size.
+
+        Raises:
+            InputError: A tensor, the picture, a phrase or the threshold cannot be used.
         """
+        asked = (phrases, negatives, threshold)
+        if picture is None:
+            if features is None:
+                return self.segment_latents(latents, *asked)
+            return self.segment_features(latents, features, *asked)
         if features is None:
-            return self.segment_latents(latents, phrases, negatives, threshold)
-        return self.segment_features(latents, features, phrases, negatives, threshold)
+            return self.segment_image(picture, *asked)
+        if self.reads_latents:
+            sampled_at = (STRIDE * latents.shape[-2], STRIDE * latents.shape[-1])
+            latents = self.latents_of(picture, sampled_at)
+        return self.segment_features(latents, features, *asked, size=size_of(to_picture(picture)))
+
+    @property
+    def reads_latents(self) -> bool:
+        """Whether masks depend on the latents; those that are read off attention do not."""
+        return self.head.config.reads != "attention"
+
+    def latents_of(self, picture: Picture, sampled_at: tuple[int, int]) -> Tensor:
+        """The latents ``(1, C, h, w)`` of a picture that a sampler made.
+
+        Args:
+            picture: As of `segment_image`; whatever came after the sampler may have resized it.
+            sampled_at: (height, width) in pixels that the sampler worked at, multiples of 8.
+        """
+        with torch.inference_mode():
+            return self.backbone.encode_image(resized(to_picture(picture), sampled_at))
 
     def _look_at(
         self,

@@ -84,8 +84,10 @@ def mask_painted(host: Host, painted: Painted, settings: Settings) -> Answer:
     heard = features
 
     def segment(segmenter: Segmenter) -> Segmentation:
-        latents = _encoded(segmenter, painted) if painted.latents is None else painted.latents
-        size = size_of(painted.picture)
+        latents = painted.latents
+        if latents is None or segmenter.reads_latents:
+            latents = segmenter.latents_of(painted.picture, painted.size)
+        size = size_of(to_picture(painted.picture))
         return segmenter.segment_features(latents, heard, *_asked(settings), size=size)
 
     return _answer(host, settings, segment, "")
@@ -111,13 +113,3 @@ def _is_stretched(painted: Painted) -> bool:
     height, width = size_of(painted.picture)
     stretch = (width / height) / (painted.size[1] / painted.size[0])
     return abs(stretch - 1) > _MOST_STRETCH
-
-
-def _encoded(segmenter: Segmenter, painted: Painted) -> Tensor:
-    """The picture's latents, ``(1, C, h, w)``, at the size at which it was sampled."""
-    from PIL import Image
-
-    picture = to_picture(painted.picture)
-    if size_of(picture) != painted.size:
-        picture = picture.resize(painted.size[::-1], Image.Resampling.LANCZOS)
-    return segmenter.backbone.encode_image(picture)

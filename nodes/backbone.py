@@ -78,7 +78,7 @@ class ComfyBackbone:
         Args:
             model: Of SD 1.x, SD 2.x or SDXL, or the miniature.
             clip: Its text encoder. Layers that were set to be skipped are not: heads know none.
-            vae: Its VAE; only pictures need one.
+            vae: Its VAE; only what is seen of pictures needs one.
 
         Raises:
             UnsupportedModelError: The model is of another family.
@@ -96,12 +96,16 @@ class ComfyBackbone:
         return latents
 
     @torch.inference_mode()
+    def seen(self, samples: Tensor) -> Tensor:
+        """Clean latents ``(1, C, h, w)`` of the picture that a LATENT is decoded to."""
+        vae = self._connected_vae()
+        return self.scaled(vae.encode(vae.decode(samples)))
+
+    @torch.inference_mode()
     def encode_image(self, image: Image) -> Tensor:
         """Clean latents ``(1, C, h, w)`` of an RGB picture with sides in multiples of 8."""
-        if self._vae is None:
-            raise InputError("expected a VAE for a picture, got none: connect the model's own")
         pixels = torch.from_numpy(np.asarray(image).copy())[None].float() / 255
-        return self.scaled(self._vae.encode(pixels))
+        return self.scaled(self._connected_vae().encode(pixels))
 
     @torch.inference_mode()
     def encode_text(self, phrases: Sequence[str]) -> Tensor:
@@ -146,6 +150,11 @@ class ComfyBackbone:
             taps_of=taps_of,
             pooled=torch.cat(pooled) if pooled else None,
         )
+
+    def _connected_vae(self) -> VAE:
+        if self._vae is None:
+            raise InputError("expected a VAE for a picture, got none: connect the model's own")
+        return self._vae
 
     def _encode(self, phrase: str) -> _Text:
         if phrase not in self._texts:

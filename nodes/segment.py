@@ -61,6 +61,14 @@ class LDZNetSegment(io.ComfyNode):
                     ),
                 ),
                 *_options(),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip=(
+                        "The VAE of the same checkpoint. With it trained heads see the picture as "
+                        "it came out, and find more; it costs a decoding and an encoding."
+                    ),
+                ),
             ],
             outputs=outputs(),
         )
@@ -83,20 +91,23 @@ class LDZNetSegment(io.ComfyNode):
         negative_phrases: str = "",
         grow: int = 0,
         feather: int = 0,
+        vae: io.Vae.Type | None = None,
     ) -> io.NodeOutput:
         """Find each picture's features, or make a probe, and read the masks off them."""
-        backbone = ComfyBackbone(model, clip)
+        backbone = ComfyBackbone(model, clip, vae)
         head = fitted(head, backbone.family)
         asked = (parse_phrases(phrases), parse_phrases(negative_phrases), threshold)
         pictures = latents_of(samples)
         segmenter = _segmenter(backbone, head, len(pictures), asked)
         config, is_free = segmenter.head.config, isinstance(head, TrainingFree)
 
-        def masks_of(picture: Tensor) -> Answer:
-            latents = backbone.scaled(picture)
+        def masks_of(samples: Tensor) -> Answer:
+            latents = backbone.scaled(samples)
+            if vae is not None and segmenter.reads_latents:
+                latents = backbone.seen(samples)
             if config.reads == "nothing":
                 return Answer(segmenter.segment_latents(latents, *asked))
-            captured = Missing("") if source == "probe" else BANK.get(picture)
+            captured = Missing("") if source == "probe" else BANK.get(samples)
             captured = _with_all(captured, config.taps)
             if not isinstance(captured, Missing):
                 masks = segmenter.segment_features(latents, captured, *asked)

@@ -187,14 +187,14 @@ def phrases_and_negatives(sheet: Sheet) -> None:
         "## Several phrases, and negatives\n\n"
         "Each line of *phrases* gets a mask of its own. What *negative_phrases* name is taken out "
         "of every mask.\n\n"
-        "Press **Run**. Asked for the *yellow car*, the miniature marks both cars (3). With *red "
-        "car* as a negative phrase, the yellow one is left (4).\n\n"
+        "Press **Run**. Asked for the *apple*, both apples are marked (3). With *red apple* as a "
+        "negative phrase, the green one is left (4).\n\n"
         "The text under each node says what was found, how surely, and where the features came "
         "from; it is an output, too, like the scores.",
     )
-    phrases = ("yellow car", "sky", "grass", "owl")
-    painted = paint(sheet, loaded, MINIATURE, "a red car left of a yellow car in a meadow", 1)
-    for title, negatives in (("3 · Several phrases", ""), ("4 · Less a negative", "red car")):
+    phrases = ("apple", "sky", "grass", "owl")
+    painted = paint(sheet, loaded, MINIATURE, "a red apple left of a green apple in a meadow", 12)
+    for title, negatives in (("3 · Several phrases", ""), ("4 · Less a negative", "red apple")):
         asking, masks = sheet.columns(SEGMENT_WIDTH, PICTURE_WIDTH)
         segment = ask(
             asking,
@@ -362,6 +362,7 @@ def ask(column: Column, loaded: Loaded, painted: Painted, title: str = "", **val
         "model": painted.model,
         "clip": loaded.clip,
         "samples": painted.latent,
+        "vae": loaded.vae,
     }
     return column.add("LDZNetSegment", SEGMENT_HEIGHT, title=title, wires=wires, **values)
 

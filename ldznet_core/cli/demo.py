@@ -99,7 +99,11 @@ def run(options: Options) -> Report:
         made = _paint(options, miniature, segmenter.head.taps_of)
     with _timed(seconds, "masks"):
         masks = segmenter.segment_sampled(
-            made.latents, made.features, options.phrase, threshold=options.threshold
+            made.latents,
+            made.features,
+            options.phrase,
+            threshold=options.threshold,
+            picture=made.image,
         )
     with staged(options.out) as folder:
         made.image.save(folder / "image.png")

@@ -99,7 +99,13 @@ def segmented(
             yield case, segmenter.segment_image(picture, texts, threshold=threshold), None
         else:
             latents, features = paint_anew(painter, case, painter.encode_image(picture), number)
-            given = segmenter.segment_features(latents, features, texts, threshold=threshold)
+            given = segmenter.segment_sampled(
+                latents,
+                features,
+                texts,
+                threshold=threshold,
+                picture=painter.decode_image(latents),
+            )
             yield case, given, latents
 
 

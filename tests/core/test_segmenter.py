@@ -170,6 +170,31 @@ class TestSegmentFeatures:
         assert sized.masks.shape == (1, 33, 21)
         assert sized.scores == own.scores
 
+    def test_with_the_picture_its_own_latents_are_read(
+        self, segmenter: Segmenter, backbone: TinyBackbone, latents: Tensor, features: Features
+    ) -> None:
+        shown = picture(8 * latents.shape[-1], 8 * latents.shape[-2])
+        answer = segmenter.segment_sampled(latents, features, ["cat"], picture=shown)
+        seen = backbone.encode_image(shown)
+        _assert_equal(answer, segmenter.segment_features(seen, features, ["cat"]))
+
+    def test_masks_are_of_the_size_that_the_picture_got_since(
+        self, segmenter: Segmenter, latents: Tensor, features: Features
+    ) -> None:
+        small = picture(8 * latents.shape[-1], 8 * latents.shape[-2])
+        large = small.resize((2 * small.width, 2 * small.height))
+        answer = segmenter.segment_sampled(latents, features, ["cat"], picture=large)
+        assert answer.masks.shape == (1, large.height, large.width)
+        as_sampled = segmenter.latents_of(large, (small.height, small.width))
+        assert as_sampled.shape == latents.shape
+
+    def test_a_picture_of_which_nothing_was_left_is_probed(
+        self, segmenter: Segmenter, latents: Tensor
+    ) -> None:
+        shown = picture(72, 40)
+        answer = segmenter.segment_sampled(latents, None, ["cat"], picture=shown)
+        _assert_equal(answer, segmenter.segment_image(shown, ["cat"]))
+
     def test_latents_in_half_precision_will_do(
         self, segmenter: Segmenter, latents: Tensor, features: Features
     ) -> None:

@@ -40,6 +40,7 @@ INPUTS: dict[str, Sockets] = {
         ("negative_phrases", "STRING optional"),
         ("grow", "INT optional"),
         ("feather", "INT optional"),
+        ("vae", "VAE optional"),
     ],
     "LDZNetSegmentImage": [
         ("head", "LDZNET_HEAD"),

@@ -76,6 +76,21 @@ class TestSources:
                 )
         assert answer.mask.shape == (2, SIDE, SIDE)
 
+    def test_with_a_vae_the_picture_is_seen_as_it_came_out(
+        self, segment: Any, library: Segmenter, sampled: Any, bank: Any, loaded: SimpleNamespace
+    ) -> None:
+        latent = sampled()
+        answer = segment(latent, lines(*PRESENT), source="sampling", vae=loaded.vae)
+        first = latent["samples"][:1]
+        encoded = loaded.vae.encode(loaded.vae.decode(first))
+        seen = loaded.model.model.process_latent_in(encoded).clone()
+        blocks = {block: value.clone() for block, value in bank.get(first).blocks.items()}
+        expected = library.segment_features(seen, blocks, PRESENT)
+        for found, wanted in zip(answer.probabilities, expected.probabilities, strict=True):
+            torch.testing.assert_close(found[0], wanted, atol=1e-5, rtol=0)
+        without = segment(latent, lines(*PRESENT), source="sampling")
+        assert not torch.allclose(answer.probabilities[0], without.probabilities[0], atol=1e-3)
+
     def test_no_pass_is_made_for_them(
         self, monkeypatch: pytest.MonkeyPatch, segment: Any, sampled: Any, parts: dict[str, Any]
     ) -> None:

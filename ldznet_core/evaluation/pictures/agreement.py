@@ -107,7 +107,7 @@ def agree(
         things, stuff = _things_of(layout), background_named(layout.background).stuff
         texts = [name if colour is None else f"{colour} {name}" for name, colour in things]
         given = segmenter.segment_sampled(
-            made.latents, made.features, [*texts, *stuff], threshold=None
+            made.latents, made.features, [*texts, *stuff], threshold=None, picture=made.image
         )
         answers = zip((given.masks > 0.5).numpy(), given.found, strict=True)
         seen = judge.look(made.image)

@@ -57,7 +57,9 @@ def make_rows(
     )
     for layout, prompt, made in painted:
         phrases = _phrases(layout, miniature.image_side)
-        masks = segmenter.segment_sampled(made.latents, made.features, phrases, threshold=None)
+        masks = segmenter.segment_sampled(
+            made.latents, made.features, phrases, threshold=None, picture=made.image
+        )
         repainted = None
         if masks.found[0]:
             wanted = _with_another_thing(layout)

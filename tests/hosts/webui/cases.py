@@ -29,7 +29,7 @@ SMALL = {"width": 128, "height": 128, "steps": 8}
 UNHEARD = "no pass at a timestep from 300 to 500"
 """Why a run that is too short or too weak is followed by a probe."""
 
-SAMPLING, PROBE = "sampling at t=", "probe at t=400"
+SAMPLING, PROBE = "sampling at t=", "probe at t="
 
 
 @dataclass(frozen=True)

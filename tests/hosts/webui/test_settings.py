@@ -97,7 +97,7 @@ class TestSources:
 
     def test_a_probe_where_it_is_wanted(self, client: Client, plain: Generated) -> None:
         made = masked(client, source="probe")
-        assert made.fields(1)["LD-ZNet features"] == "probe at t=400"
+        assert made.fields(1)["LD-ZNet features"] == "probe at t=100"
         assert pixels(made.images[:1]) == pixels(plain.images[:1])
 
 

@@ -62,7 +62,7 @@ class TestWhileGenerating:
     def test_the_thing_is_found_where_it_is(self, client: Client, made: Generated) -> None:
         body = {"image": encoded(made.images[0]), "phrases": [FOUND]}
         trained = client.call("/ldznet/v1/mask", body)
-        assert (trained["head"], trained["found"]) == ("miniature", [True])
+        assert (trained["head"], trained["found"]) == ("miniature-compact", [True])
         assert made.fields(1)["LD-ZNet found"] == "found"
         assert overlap(made.images[1], decoded(trained["masks"][0])) > 0.7
 

@@ -144,7 +144,7 @@ def _answer(
 ) -> dict[str, Any]:
     if picture not in record.features:
         return {"timestep": None, "scores": [], "masks": []}
-    if record.latents is None:
+    if record.latents is None or segmenter.reads_latents:
         latents = segmenter.backbone.encode_image(shown)
     else:
         latents = record.latents[picture : picture + 1]
