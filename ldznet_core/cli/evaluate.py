@@ -293,24 +293,22 @@ def _recognition(options: Options, miniature: Miniature) -> dict[str, Any]:
 
 
 def _agreement(options: Options, miniature: Miniature, segmenter: Segmenter) -> dict[str, Any]:
-    from ..evaluation.pictures.agreement import agree
+    from ..evaluation.pictures.agreement import agree, ways_of
     from ..evaluation.pictures.rgb_judge import train_rgb_judge
 
     others = {name: Segmenter(miniature, load_head(name)) for name in options.other_head}
     judge = train_rgb_judge(*_scenes_of_judges(options, miniature))
-    report: dict[str, Any] = {"judge": {"accuracy": judge.accuracy}}
-    for name, asked in {options.head: segmenter, **others}.items():
-        found = agree(
-            miniature,
-            asked,
-            judge,
-            options.world,
-            options.samples,
-            steps=options.steps,
-            guidance=options.guidance,
-        )
-        report[f"agreement of {name}"] = found.summary()
-    return report
+    found = agree(
+        miniature,
+        ways_of({options.head: segmenter, **others}),
+        judge,
+        options.world,
+        options.samples,
+        steps=options.steps,
+        guidance=options.guidance,
+    )
+    told = {f"agreement of {name}": each.summary() for name, each in found.items()}
+    return {"judge": {"accuracy": judge.accuracy}, **told}
 
 
 def _scenes_of_judges(options: Options, miniature: Miniature) -> tuple[SceneCache, SceneCache]:

@@ -68,12 +68,13 @@ def paint_listening(
         caption(case.scene.layout, plain=True),
         latents,
         seed,
-        taps_of=_all_taps,
+        taps_of=every_tap,
         begins_at=begins_at,
         steps=steps,
     )
 
 
-def _all_taps(unet: nn.Module) -> Taps:
+def every_tap(unet: nn.Module) -> Taps:
+    """Where heads listen, whichever they are: trained ones and none."""
     every_block = range(1, 17)  # heads read some of them, each its own
     return {**find_places(unet, LAYERS["miniature"]), **find_taps(unet, every_block)}

@@ -9,8 +9,10 @@ from PIL import Image
 from torch import nn
 
 from ldznet_core import Segmenter, load_head, load_miniature
-from ldznet_core.evaluation.pictures.agreement import agree
+from ldznet_core.evaluation.painted import every_tap
+from ldznet_core.evaluation.pictures.agreement import Agreement, Way, agree, ways_of
 from ldznet_core.evaluation.pictures.rgb_judge import RGBJudge, sorts_of, train_rgb_judge
+from ldznet_core.miniature import Miniature
 from ldznet_core.training import SceneCache
 from ldznet_core.world import Draw, draw_layout, render
 from ldznet_core.world.backgrounds import background_named
@@ -84,11 +86,45 @@ def test_it_names_every_pixel_of_a_picture(judge: RGBJudge) -> None:
     assert seen.max() < len(judge.sorts)
 
 
-@pytest.mark.parametrize("head", ["miniature", "miniature-compact", "training-free"])
-def test_all_that_prompts_are_about_is_counted_once(judge: RGBJudge, head: str) -> None:
-    miniature = load_miniature()
-    segmenter = Segmenter(miniature, load_head(head))
-    found = agree(miniature, segmenter, judge, "small", 3, steps=10, guidance=5.0)
+WAYS = [
+    "miniature",
+    "miniature, by the sampler's latents",
+    "miniature-compact",
+    "miniature-compact, by the sampler's latents",
+    "training-free",
+]
+
+
+@pytest.fixture(scope="module")
+def miniature() -> Miniature:
+    return load_miniature()
+
+
+@pytest.fixture(scope="module")
+def ways(miniature: Miniature) -> dict[str, Way]:
+    names = ["miniature", "miniature-compact", "training-free"]
+    return ways_of({name: Segmenter(miniature, load_head(name)) for name in names})
+
+
+@pytest.fixture(scope="module")
+def agreements(miniature: Miniature, judge: RGBJudge, ways: dict[str, Way]) -> dict[str, Agreement]:
+    return agree(miniature, ways, judge, "small", 3, steps=10, guidance=5.0)
+
+
+def test_heads_that_read_latents_are_asked_with_those_of_picture_and_sampler(
+    miniature: Miniature, ways: dict[str, Way]
+) -> None:
+    assert list(ways) == WAYS
+    made = miniature.generate("a red car", seed=0, steps=10, taps_of=every_tap)
+    by_picture, by_sampler = (ways[name](made, ["red car"]).logits for name in WAYS[2:4])
+    assert not torch.allclose(by_picture, by_sampler, atol=1e-2)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_all_that_prompts_are_about_is_counted_once(
+    agreements: dict[str, Agreement], way: str
+) -> None:
+    found = agreements[way]
     layouts = [draw_layout("small", "iid", index) for index in range(3)]
     named = [{(thing.name, thing.colour) for thing in layout.things} for layout in layouts]
     stuff = [background_named(layout.background).stuff for layout in layouts]

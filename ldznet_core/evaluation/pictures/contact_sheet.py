@@ -52,8 +52,9 @@ def make_rows(
     threshold. Within the mask of the prompt's first thing, another one is painted.
     """
     rows = []
+    taps_of = segmenter.head.taps_of
     painted = paint_prompts(
-        miniature, segmenter, world, count, steps=steps, guidance=guidance, name="sheet"
+        miniature, taps_of, world, count, steps=steps, guidance=guidance, name="sheet"
     )
     for layout, prompt, made in painted:
         phrases = _phrases(layout, miniature.image_side)

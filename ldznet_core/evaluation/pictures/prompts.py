@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from tqdm import tqdm
 
 from ...miniature import Generation, Miniature
-from ...segmenter import Segmenter
+from ...taps import TapsOf
 from ...world import Layout, caption, draw_layout
 
 
 def paint_prompts(
     miniature: Miniature,
-    segmenter: Segmenter,
+    taps_of: TapsOf,
     world: str,
     count: int,
     *,
@@ -25,7 +25,7 @@ def paint_prompts(
 
     Args:
         miniature: What paints.
-        segmenter: Whose head says where to listen.
+        taps_of: Says where to listen.
         world: The world's name.
         count: Pictures.
         steps: UNet passes of a picture.
@@ -43,6 +43,6 @@ def paint_prompts(
             seed=index,
             steps=steps,
             guidance=guidance,
-            taps_of=segmenter.head.taps_of,
+            taps_of=taps_of,
         )
         yield layout, prompt, made
