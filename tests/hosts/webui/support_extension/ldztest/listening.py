@@ -23,6 +23,9 @@ TAPS = {
     8: "output_blocks.3.1",
     9: "output_blocks.4.1",
     10: "output_blocks.5.1",
+    11: "output_blocks.6.1",
+    12: "output_blocks.7.1",
+    13: "output_blocks.8.1",
 }
 WINDOW, BEST = (300.0, 500.0), 400.0
 
