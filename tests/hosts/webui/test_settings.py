@@ -18,10 +18,10 @@ REQUEST = {"prompt": PROMPT, "seed": 5, "sampler_name": "Euler", **SMALL}
 @pytest.fixture(scope="module")
 def plain(client: Client) -> Generated:
     """The picture with a mask of the car, by default settings."""
-    return client.txt2img(**REQUEST, alwayson_scripts=with_masks("the car"))
+    return client.txt2img(**REQUEST, alwayson_scripts=with_masks("the red car"))
 
 
-def masked(client: Client, phrases: str = "the car", **settings: Any) -> Generated:
+def masked(client: Client, phrases: str = "the red car", **settings: Any) -> Generated:
     return client.txt2img(**REQUEST, alwayson_scripts=with_masks(phrases, **settings))
 
 
@@ -59,16 +59,16 @@ class TestResults:
         assert [image.mode for image in made.images] == ["RGB", "L", "RGB"]
 
     def test_saved_masks_lie_beside_the_pictures(self, server: Server, client: Client) -> None:
-        scripts = with_masks("the car", save=True)
+        scripts = with_masks("the red car", save=True)
         made = client.txt2img(**REQUEST, save_images=True, alwayson_scripts=scripts)
         saved = {
             path.name: path for path in (server.base / "outputs" / "txt2img-images").rglob("*.png")
         }
-        masks = [path for name, path in saved.items() if "the-car" in name]
+        masks = [path for name, path in saved.items() if "the-red-car" in name]
         assert len(saved) >= 2
         assert len(masks) == 1
         with Image.open(masks[0]) as mask:
-            assert "LD-ZNet mask: the car" in mask.info["parameters"]
+            assert "LD-ZNet mask: the red car" in mask.info["parameters"]
             assert pixels([mask]) == pixels(made.images[1:2])
 
     def test_the_host_returns_its_own_masks_too(self, client: Client, plain: Generated) -> None:
@@ -81,7 +81,7 @@ class TestResults:
                 init_images=[encoded(plain.images[0])],
                 mask=encoded(box),
                 inpaint_full_res=False,
-                alwayson_scripts=with_masks("the car"),
+                alwayson_scripts=with_masks("the red car"),
             )
         assert len(made.images) == len(made.infotexts) == 6
         seeds = [made.fields(index).get("Seed") for index in (4, 5)]
@@ -90,7 +90,7 @@ class TestResults:
 
 class TestSources:
     def test_only_sampling_where_nothing_was_heard(self, client: Client) -> None:
-        scripts = with_masks("the car", source="sampling")
+        scripts = with_masks("the red car", source="sampling")
         made = client.txt2img(**{**REQUEST, "steps": 1}, alwayson_scripts=scripts)
         assert len(made.images) == 1
         assert "probe" in made.info["extra_generation_params"]["LD-ZNet error"]
@@ -104,7 +104,7 @@ class TestSources:
 class TestInfotext:
     def test_pasted_back_it_makes_the_same_masks(self, client: Client) -> None:
         settings = {"threshold": 0.35, "grow": 3, "negative_phrases": "the sky", "source": "probe"}
-        made = masked(client, "the car\nthe meadow", **settings)
+        made = masked(client, "the red car\nthe meadow", **settings)
         again = client.txt2img(infotext=made.infotexts[0])
         assert pixels(again.images) == pixels(made.images)
         assert again.infotexts == made.infotexts
@@ -119,7 +119,7 @@ class TestRepainting:
             denoising_strength=1.0,
             mask_blur=0,
             inpaint_full_res=False,
-            alwayson_scripts=with_masks("the car", source="probe", use_as_mask=True),
+            alwayson_scripts=with_masks("the red car", source="probe", use_as_mask=True),
         )
         before, after = (np.asarray(each.convert("RGB"), int) for each in (picture, made.images[0]))
         is_changed = np.abs(after - before).max(axis=2) > 0
