@@ -250,14 +250,15 @@ class Segmenter:
             return self.segment_features(latents, features, *asked)
         if features is None:
             return self.segment_image(picture, *asked)
+        shown = to_picture(picture)
         if self.reads_latents:
             sampled_at = (STRIDE * latents.shape[-2], STRIDE * latents.shape[-1])
-            latents = self.latents_of(picture, sampled_at)
-        return self.segment_features(latents, features, *asked, size=size_of(to_picture(picture)))
+            latents = self.latents_of(shown, sampled_at)
+        return self.segment_features(latents, features, *asked, size=size_of(shown))
 
     @property
     def reads_latents(self) -> bool:
-        """Whether masks depend on the latents; those that are read off attention do not."""
+        """Whether the head reads latents beside features; attention alone needs none."""
         return self.head.config.reads != "attention"
 
     def latents_of(self, picture: Picture, sampled_at: tuple[int, int]) -> Tensor:

@@ -101,23 +101,24 @@ class LDZNetSegment(io.ComfyNode):
         segmenter = _segmenter(backbone, head, len(pictures), asked)
         config, is_free = segmenter.head.config, isinstance(head, TrainingFree)
 
+        looked_at = (
+            backbone.seen if vae is not None and segmenter.reads_latents else backbone.scaled
+        )
+
         def masks_of(samples: Tensor) -> Answer:
-            latents = backbone.scaled(samples)
-            if vae is not None and segmenter.reads_latents:
-                latents = backbone.seen(samples)
             if config.reads == "nothing":
-                return Answer(segmenter.segment_latents(latents, *asked))
+                return Answer(segmenter.segment_latents(looked_at(samples), *asked))
             captured = Missing("") if source == "probe" else BANK.get(samples)
             captured = _with_all(captured, config.taps)
             if not isinstance(captured, Missing):
-                masks = segmenter.segment_features(latents, captured, *asked)
+                masks = segmenter.segment_features(looked_at(samples), captured, *asked)
                 return Answer(masks, is_of_attention=is_free)
             if source == "sampling":
                 raise InputError(
                     "expected features captured while this latent was sampled, got none, because "
                     f"{captured.reason}: choose the source auto or probe"
                 )
-            masks = segmenter.segment_latents(latents, *asked)
+            masks = segmenter.segment_latents(looked_at(samples), *asked)
             return Answer(masks, captured.reason, is_free)
 
         return node_output(cls, _each(pictures, masks_of), Edges(grow, feather))

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from ..metrics.overlap import Overlap, cumulative_iou, mean_iou, overlap, rate
 from ..miniature import Miniature
@@ -87,8 +86,8 @@ def segmented(
     cases: Iterable[Case],
     threshold: float | None = None,
     painter: Miniature | None = None,
-) -> Iterator[tuple[Case, Segmentation, Tensor | None]]:
-    """Each case, what is said of its phrases, and the latents of its picture if that was painted.
+) -> Iterator[tuple[Case, Segmentation, Image.Image]]:
+    """Each case, what is said of its phrases, and the picture that was looked at.
 
     Arguments are as of `evaluate_masks`.
     """
@@ -96,17 +95,14 @@ def segmented(
         texts = [phrase.text for phrase in case.phrases]
         picture = Image.fromarray(case.scene.image)
         if painter is None:
-            yield case, segmenter.segment_image(picture, texts, threshold=threshold), None
+            given = segmenter.segment_image(picture, texts, threshold=threshold)
         else:
             latents, features = paint_anew(painter, case, painter.encode_image(picture), number)
+            picture = painter.decode_image(latents)
             given = segmenter.segment_sampled(
-                latents,
-                features,
-                texts,
-                threshold=threshold,
-                picture=painter.decode_image(latents),
+                latents, features, texts, threshold=threshold, picture=picture
             )
-            yield case, given, latents
+        yield case, given, picture
 
 
 def is_small(truth: np.ndarray) -> bool:

@@ -43,10 +43,7 @@ def ranked_parts(
         painter: Paints each scene anew; None leaves them as they are.
     """
     shown: list[_Shown] = []
-    for case, given, painted in segmented(segmenter, cases, painter=painter):
-        picture = Image.fromarray(case.scene.image)
-        if painter is not None and painted is not None:
-            picture = painter.decode_image(painted)
+    for case, given, picture in segmented(segmenter, cases, painter=painter):
         shown += _shown_of(case, picture, given)
     things = [each for each in shown if not each.is_absent]
     absent = [each for each in shown if each.is_absent]
