@@ -298,7 +298,7 @@ def _agreement(options: Options, miniature: Miniature, segmenter: Segmenter) -> 
 
     others = {name: Segmenter(miniature, load_head(name)) for name in options.other_head}
     judge = train_rgb_judge(*_scenes_of_judges(options, miniature))
-    found = agree(
+    painted, found = agree(
         miniature,
         ways_of({options.head: segmenter, **others}),
         judge,
@@ -307,8 +307,12 @@ def _agreement(options: Options, miniature: Miniature, segmenter: Segmenter) -> 
         steps=options.steps,
         guidance=options.guidance,
     )
-    told = {f"agreement of {name}": each.summary() for name, each in found.items()}
-    return {"judge": {"accuracy": judge.accuracy}, **told}
+    return {
+        "judge": {"accuracy": judge.accuracy, **painted.summary()},
+        f"agreement on {options.samples} pictures": {
+            name: each.summary() for name, each in found.items()
+        },
+    }
 
 
 def _scenes_of_judges(options: Options, miniature: Miniature) -> tuple[SceneCache, SceneCache]:

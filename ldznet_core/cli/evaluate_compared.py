@@ -95,7 +95,14 @@ def describe(measured: Mapping[str, Mapping[str, Any]]) -> str:
         return table_with_gains({name: _as_compared(each) for name, each in measured.items()})
     if "cost" in first:
         return table({name: Figures(**each) for name, each in measured.items()})
-    return as_table("way", measured)
+    return as_table("way", {name: _headed(each) for name, each in measured.items()})
+
+
+def _headed(figures: Mapping[str, float]) -> dict[str, float]:
+    """Figures by the headings of their columns: "things mIoU" of "things_miou"."""
+    return {
+        name.replace("_", " ").replace("miou", "mIoU"): value for name, value in figures.items()
+    }
 
 
 def _compare_training_free(ask: ComparedAsk) -> Report:

@@ -10,7 +10,7 @@ from torch import nn
 
 from ldznet_core import Segmenter, load_head, load_miniature
 from ldznet_core.evaluation.painted import every_tap
-from ldznet_core.evaluation.pictures.agreement import Agreement, Way, agree, ways_of
+from ldznet_core.evaluation.pictures.agreement import Agreement, Painted, Way, agree, ways_of
 from ldznet_core.evaluation.pictures.rgb_judge import RGBJudge, sorts_of, train_rgb_judge
 from ldznet_core.miniature import Miniature
 from ldznet_core.training import SceneCache
@@ -107,7 +107,9 @@ def ways(miniature: Miniature) -> dict[str, Way]:
 
 
 @pytest.fixture(scope="module")
-def agreements(miniature: Miniature, judge: RGBJudge, ways: dict[str, Way]) -> dict[str, Agreement]:
+def agreed(
+    miniature: Miniature, judge: RGBJudge, ways: dict[str, Way]
+) -> tuple[Painted, dict[str, Agreement]]:
     return agree(miniature, ways, judge, "small", 3, steps=10, guidance=5.0)
 
 
@@ -122,14 +124,18 @@ def test_heads_that_read_latents_are_asked_with_those_of_picture_and_sampler(
 
 @pytest.mark.parametrize("way", WAYS)
 def test_all_that_prompts_are_about_is_counted_once(
-    agreements: dict[str, Agreement], way: str
+    agreed: tuple[Painted, dict[str, Agreement]], way: str
 ) -> None:
-    found = agreements[way]
+    painted, found = agreed[0], agreed[1][way]
     layouts = [draw_layout("small", "iid", index) for index in range(3)]
     named = [{(thing.name, thing.colour) for thing in layout.things} for layout in layouts]
     stuff = [background_named(layout.background).stuff for layout in layouts]
-    for told, asked in ((found.things, named), (found.stuff, stuff)):
-        assert len(told.found) + len(told.denied) == sum(map(len, asked))
-        assert len(told.overlaps) == len(told.found)
-    assert sum(map(len, found.painted.values())) == 3
+    for told, asked, seen in (
+        (found.things, named, painted.things),
+        (found.stuff, stuff, painted.stuff),
+    ):
+        assert len(seen) == sum(map(len, asked))
+        assert len(told.overlaps) == len(told.found) == sum(seen)
+        assert len(told.denied) == len(seen) - sum(seen)
+    assert sum(map(len, painted.whole.values())) == 3
     assert all(0 <= share <= 1 for name, share in found.summary().items() if "miou" in name)

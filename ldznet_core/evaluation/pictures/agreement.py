@@ -27,24 +27,22 @@ Way: TypeAlias = Callable[[Generation, Sequence[str]], Segmentation]
 
 @dataclass
 class Told:
-    """What head and judge said of things, or of stuff."""
+    """What a way told of things, or of stuff."""
 
     overlaps: list[Overlap] = field(default_factory=list)
-    """Of their masks, where the judge sees it."""
+    """Of its masks and the judge's, where the judge sees it."""
     found: list[bool] = field(default_factory=list)
-    """Whether the head finds what the judge sees."""
+    """Whether it finds what the judge sees."""
     denied: list[bool] = field(default_factory=list)
-    """Whether the head denies what the judge does not see, though the prompt asked for it."""
+    """Whether it denies what the judge does not see, though the prompt asked for it."""
 
-    def add(self, mask: NDArray[np.bool_], truth: NDArray[np.bool_], *, is_found: bool) -> bool:
-        """Compare a head's mask with the judge's, and say whether the judge sees anything."""
-        is_painted = int(truth.sum()) >= LEAST_SIDE**2
-        if is_painted:
+    def add(self, mask: NDArray[np.bool_], truth: NDArray[np.bool_], *, is_found: bool) -> None:
+        """Compare a mask with the judge's."""
+        if _is_painted(truth):
             self.overlaps.append(overlap(mask, truth))
             self.found.append(is_found)
         else:
             self.denied.append(not is_found)
-        return is_painted
 
     def summary(self, kind: str) -> dict[str, float]:
         """The figures by name; shares and IoUs in [0, 1], NaN of nothing."""
@@ -52,35 +50,49 @@ class Told:
             f"{kind}_miou": mean_iou(self.overlaps),
             f"{kind}_found": rate(self.found),
             f"{kind}_denied": rate(self.denied),
-            f"{kind}_painted": len(self.found),
-            f"{kind}_not_painted": len(self.denied),
         }
 
 
 @dataclass
 class Agreement:
-    """What head and judge said of all that the prompts name."""
+    """How the masks of a way agree with the judge's on all that the prompts name."""
 
     things: Told = field(default_factory=Told)
     stuff: Told = field(default_factory=Told)
-    painted: dict[int, list[bool]] = field(default_factory=lambda: {1: [], 2: []})
-    """Of prompts with one thing and with two: whether the judge sees all of them."""
-    coloured: list[bool] = field(default_factory=list)
-    """Of things with a colour that the judge sees: whether they are mostly of that colour."""
 
     def summary(self) -> dict[str, float]:
         """The figures by name; shares and IoUs in [0, 1]."""
-        figures = {
-            **self.things.summary("things"),
-            **self.stuff.summary("stuff"),
-            "one_thing_painted": rate(self.painted[1]),
-            "two_things_painted": rate(self.painted[2]),
-            "colour_right": rate(self.coloured),
-            "pictures_of_one": len(self.painted[1]),
-            "pictures_of_two": len(self.painted[2]),
-            "things_with_colour": len(self.coloured),
-        }
-        return {name: value for name, value in figures.items() if not np.isnan(value)}
+        return _numbers({**self.things.summary("things"), **self.stuff.summary("stuff")})
+
+
+@dataclass
+class Painted:
+    """What the judge sees in the pictures of all that the prompts name."""
+
+    things: list[bool] = field(default_factory=list)
+    """Whether it sees each thing."""
+    stuff: list[bool] = field(default_factory=list)
+    whole: dict[int, list[bool]] = field(default_factory=lambda: {1: [], 2: []})
+    """Of prompts with one thing and with two: whether it sees all of them."""
+    coloured: list[bool] = field(default_factory=list)
+    """Of things with a colour that it sees: whether they are mostly of that colour."""
+
+    def summary(self) -> dict[str, float]:
+        """The figures by name; shares in [0, 1]."""
+        return _numbers(
+            {
+                "things_painted": sum(self.things),
+                "things_not_painted": len(self.things) - sum(self.things),
+                "stuff_painted": sum(self.stuff),
+                "stuff_not_painted": len(self.stuff) - sum(self.stuff),
+                "one_thing_painted": rate(self.whole[1]),
+                "two_things_painted": rate(self.whole[2]),
+                "colour_right": rate(self.coloured),
+                "pictures_of_one": len(self.whole[1]),
+                "pictures_of_two": len(self.whole[2]),
+                "things_with_colour": len(self.coloured),
+            }
+        )
 
 
 def ways_of(heads: Mapping[str, Segmenter]) -> dict[str, Way]:
@@ -107,7 +119,7 @@ def agree(
     *,
     steps: int,
     guidance: float,
-) -> dict[str, Agreement]:
+) -> tuple[Painted, dict[str, Agreement]]:
     """Paint captions of "iid" with their numbers as seeds, and compare masks of all they name.
 
     The masks are read from what was captured while sampling, at their head's own threshold; what
@@ -121,19 +133,25 @@ def agree(
         count: Pictures.
         steps: UNet passes of a picture.
         guidance: How strictly prompts are followed.
+
+    Returns:
+        What the judge sees of what was asked for, and how each way agrees with it.
     """
-    agreements = {name: Agreement() for name in ways}
-    painted = paint_prompts(
+    painted, agreements = Painted(), {name: Agreement() for name in ways}
+    pictures = paint_prompts(
         miniature, every_tap, world, count, steps=steps, guidance=guidance, name="agreement"
     )
-    for layout, _, made in painted:
+    for layout, _, made in pictures:
         things, stuff = _things_of(layout), background_named(layout.background).stuff
-        texts = [name if colour is None else f"{colour} {name}" for name, colour in things]
         seen = judge.look(made.image)
+        truths = [judge.mask(seen, name, colour) for name, colour in things]
+        grounds = [judge.mask(seen, name, None) for name in stuff]
+        of_any_colour = [judge.mask(seen, name, None) for name, _ in things]
+        _count(painted, things, truths, of_any_colour, grounds)
+        texts = [name if colour is None else f"{colour} {name}" for name, colour in things]
         for name, way in ways.items():
-            given = way(made, [*texts, *stuff])
-            _compare(agreements[name], given, judge, seen, things, stuff)
-    return agreements
+            _compare(agreements[name], way(made, [*texts, *stuff]), truths, grounds)
+    return painted, agreements
 
 
 def _segment(
@@ -145,26 +163,45 @@ def _segment(
     )
 
 
+def _count(
+    painted: Painted,
+    things: Sequence[tuple[str, str | None]],
+    truths: Sequence[NDArray[np.bool_]],
+    of_any_colour: Sequence[NDArray[np.bool_]],
+    grounds: Sequence[NDArray[np.bool_]],
+) -> None:
+    """Add a picture: its things by name and colour, and the judge's masks."""
+    are_painted = [_is_painted(truth) for truth in truths]
+    painted.things += are_painted
+    painted.stuff += map(_is_painted, grounds)
+    if len(things) in painted.whole:
+        painted.whole[len(things)].append(all(are_painted))
+    for (_, colour), truth, shape in zip(things, truths, of_any_colour, strict=True):
+        if colour is not None and _is_painted(shape):
+            painted.coloured.append(bool(truth.sum() > shape.sum() / 2))
+
+
 def _compare(
     agreement: Agreement,
     given: Segmentation,
-    judge: RGBJudge,
-    seen: NDArray[np.intp],
-    things: Sequence[tuple[str, str | None]],
-    stuff: Sequence[str],
+    truths: Sequence[NDArray[np.bool_]],
+    grounds: Sequence[NDArray[np.bool_]],
 ) -> None:
-    """Count a picture whose things and then stuff were asked for."""
+    """Add what a way says of a picture's things and then of its stuff."""
+    into = [agreement.things] * len(truths) + [agreement.stuff] * len(grounds)
     answers = zip((given.masks > 0.5).numpy(), given.found, strict=True)
-    are_painted = []
-    for (name, colour), (mask, is_found) in zip(things, answers, strict=False):
-        truth, of_any_colour = (judge.mask(seen, name, which) for which in (colour, None))
-        are_painted.append(agreement.things.add(mask, truth, is_found=is_found))
-        if colour is not None and of_any_colour.sum() >= LEAST_SIDE**2:
-            agreement.coloured.append(truth.sum() > of_any_colour.sum() / 2)
-    for name, (mask, is_found) in zip(stuff, answers, strict=True):
-        agreement.stuff.add(mask, judge.mask(seen, name, None), is_found=is_found)
-    if len(things) in agreement.painted:
-        agreement.painted[len(things)].append(all(are_painted))
+    for told, truth, (mask, is_found) in zip(into, [*truths, *grounds], answers, strict=True):
+        told.add(mask, truth, is_found=is_found)
+
+
+def _is_painted(truth: NDArray[np.bool_]) -> bool:
+    """Whether the judge's mask is of something, and no speck."""
+    return int(truth.sum()) >= LEAST_SIDE**2
+
+
+def _numbers(figures: Mapping[str, float]) -> dict[str, float]:
+    """Without those that are means of nothing."""
+    return {name: value for name, value in figures.items() if not np.isnan(value)}
 
 
 def _things_of(layout: Layout) -> list[tuple[str, str | None]]:
