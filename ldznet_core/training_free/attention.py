@@ -52,6 +52,13 @@ class Attention:
     """Where on the noise schedule it was read, 0 to 999."""
     source: Source
 
+    @property
+    def positions(self) -> set[int]:
+        """How many positions its blocks have, on each of their grids."""
+        asking = (each.queries for each in self.words.values())
+        linked = (each.queries for each in self.links.values())
+        return {queries.shape[1] for queries in (*asking, *linked)}
+
 
 @torch.inference_mode()
 def glance(features: Features, unet: nn.Module, layers: Layers) -> Glance:

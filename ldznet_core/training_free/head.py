@@ -16,10 +16,11 @@ from ..frames import STRIDE
 from ..head.config import Reads
 from ..taps import Taps
 from .attention import Attention
+from .grids import frame_of, grid_of, on_grid, step_of
 from .layers import Layers, layers_of
 from .links import walk
 from .places import Place, find_places, places_of
-from .words import frame_of, grid_of, on_grid, score_words, step_of
+from .words import score_words
 
 TRAINING_FREE = "training-free"
 """The name under which it is chosen among the heads."""
@@ -110,8 +111,7 @@ class TrainingFreeHead:
                 f"{type(features).__name__}: capture the places of this head, or make a probe"
             )
         height, width = latents.shape[-2:]
-        positions = next(iter(features.words.values())).queries.shape[1]
-        frame = frame_of(positions, (height, width))
+        frame = frame_of(features.positions, (height, width))
         scores = self.scores(features, frame, self.config.layers.words)
         rows, columns = scores.shape[-2:]
         step = step_of((rows, columns), frame)

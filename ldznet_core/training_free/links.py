@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 ROWS_AT_ONCE = 512
@@ -55,11 +54,15 @@ def link_matrix(links: Iterable[Link]) -> Tensor:
     Args:
         links: Queries and keys by block.
     """
-    first, *others = links
-    total = _attention(first)
-    for link in others:
-        total += _attention(link)
-    total /= 1 + len(others)
+    several = list(links)
+    positions = several[0].queries.shape[1]
+    total = several[0].queries.new_zeros(positions, positions)
+    for queries, keys in several:
+        scale = queries.shape[-1] ** -0.5
+        portions = zip(total.split(ROWS_AT_ONCE), queries.split(ROWS_AT_ONCE, dim=1), strict=True)
+        for rows, asking in portions:
+            rows += (asking @ keys.transpose(1, 2) * scale).softmax(dim=-1).mean(dim=0)
+    total /= len(several)
     return total
 
 
@@ -93,21 +96,3 @@ def refine(
         scores = scores - scores.amin(dim=1, keepdim=True)
         scores = scores / scores.sum(dim=1, keepdim=True).clamp_min(1e-12)
     return scores
-
-
-def pooled(maps: Tensor, grid: tuple[int, int]) -> Tensor:
-    """``(P, h, w)`` maps on a coarser or finer grid, ``(P, rows * columns)``."""
-    if maps.shape[-2] < grid[0] or maps.shape[-1] < grid[1]:
-        mode = {"mode": "bicubic", "align_corners": False}
-        return F.interpolate(maps[:, None], grid, **mode)[:, 0].flatten(1)  # type: ignore[arg-type]
-    return F.adaptive_avg_pool2d(maps[:, None], grid)[:, 0].flatten(1)
-
-
-def _attention(link: Link) -> Tensor:
-    """``(N, N)``, the mean over heads, a portion of rows at a time."""
-    scale = link.queries.shape[-1] ** -0.5
-    rows = [
-        (queries @ link.keys.transpose(1, 2) * scale).softmax(dim=-1).mean(dim=0)
-        for queries in torch.split(link.queries, ROWS_AT_ONCE, dim=1)
-    ]
-    return torch.cat(rows)

@@ -117,14 +117,14 @@ def bicubic(picture: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def averaged(picture: Tensor, size: tuple[int, int]) -> Tensor:
-    """``(h, w)`` on a coarser grid, each cell the mean of those that it touches."""
+    """``(h, w)`` halved some times, rounded up: each cell the mean of those that there are."""
     height, width = picture.shape
+    halved = 2 ** round(math.log2(max(height / size[0], width / size[1])))
     cells = torch.zeros(size, dtype=torch.float64)
     for row in range(size[0]):
         for column in range(size[1]):
-            top, bottom = row * height // size[0], -(-(row + 1) * height // size[0])
-            left, right = column * width // size[1], -(-(column + 1) * width // size[1])
-            cells[row, column] = picture[top:bottom, left:right].double().mean()
+            rows, columns = (slice(halved * at, halved * (at + 1)) for at in (row, column))
+            cells[row, column] = picture[rows, columns].double().mean()
     return cells
 
 

@@ -232,14 +232,17 @@ class TestSegmenting:
         assert count_hooks(backbone.unet) == 0
 
     @pytest.mark.parametrize("name", ["sd1", "sd2", "sdxl"])
-    def test_a_host_s_own_pass_need_not_have_been_padded(self, name: str) -> None:
+    @pytest.mark.parametrize(("rows", "columns"), [(rows, 29 - rows) for rows in range(9, 17)])
+    def test_a_host_s_own_pass_need_not_have_been_padded(
+        self, name: str, rows: int, columns: int
+    ) -> None:
         """A1111, ComfyUI and diffusers all take latents in whole eighths of no multiple of 8."""
-        unet, latents = small_unet(name), noise(1, 4, 12, 18)
+        unet, latents = small_unet(name), noise(1, 4, rows, columns)
         with torch.no_grad(), capturing(unet, find_places(unet, LAYERS[name])) as capture:
             run(unet, latents, noise(1, 77, WIDTH), 400)
         features = capture.features(400, "sampling")
         answer = segmenter(name).segment_features(latents, features, ["cat"])
-        assert answer.masks.shape == (1, 96, 144)
+        assert answer.masks.shape == (1, 8 * rows, 8 * columns)
 
     @pytest.mark.parametrize("name", ["sd1", "sdxl"])
     def test_a_pass_that_was_not_padded_differs_little_from_one_that_was(self, name: str) -> None:

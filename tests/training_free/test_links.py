@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ldznet_core.training_free import links as links_module
-from ldznet_core.training_free.links import Link, Links, link_matrix, pooled, refine, walk
+from ldznet_core.training_free.links import Link, Links, link_matrix, refine, walk
 
 from . import literal
 from .small import UNETS, attention_for, noise, random_link
@@ -116,24 +116,6 @@ class TestRefinement:
 
     def test_equal_scores_stay_finite(self) -> None:
         assert refine(torch.zeros(1, 12), link_matrix([random_link()])).isfinite().all()
-
-
-class TestPooling:
-    @pytest.mark.parametrize("grid", [(2, 2), (3, 2), (4, 6), (1, 1)])
-    def test_a_coarser_grid_takes_means(self, grid: tuple[int, int]) -> None:
-        maps = noise(2, 4, 6)
-        expected = torch.stack([literal.averaged(each, grid).flatten() for each in maps])
-        literal.assert_near(pooled(maps, grid), expected)
-
-    @pytest.mark.parametrize("grid", [(8, 12), (5, 6), (4, 7)])
-    def test_a_finer_grid_is_bicubic(self, grid: tuple[int, int]) -> None:
-        maps = noise(2, 4, 6)
-        expected = torch.stack([literal.bicubic(each, grid).flatten() for each in maps])
-        literal.assert_near(pooled(maps, grid), expected)
-
-    def test_the_same_grid_changes_nothing(self) -> None:
-        maps = noise(2, 4, 6)
-        assert torch.equal(pooled(maps, (4, 6)), maps.flatten(1))
 
 
 def test_nothing_given_is_written_to() -> None:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from ldznet_core.errors import InputError
 from ldznet_core.training_free import LAYERS
 from ldznet_core.training_free.attention import Attention, Words
 from ldznet_core.training_free.links import Links
 from ldznet_core.training_free.words import (
     compete,
-    enlarged,
-    grid_of,
-    on_grid,
     score_block,
     score_words,
 )
@@ -137,39 +133,3 @@ class TestCompetition:
 
     def test_great_sharpness_does_not_overflow(self) -> None:
         assert compete(noise(3, 2, 2), sharpness=1e6).isfinite().all()
-
-
-class TestGrids:
-    @given(st.integers(1, 200), st.integers(1, 200), st.integers(0, 5))
-    def test_every_halving_is_found_again(self, rows: int, columns: int, halvings: int) -> None:
-        grid = (rows, columns)
-        for _ in range(halvings):
-            assume(grid != (1, 1))
-            grid = (-(-grid[0] // 2), -(-grid[1] // 2))
-        assert grid_of(grid[0] * grid[1], (rows, columns)) == grid
-
-    @pytest.mark.parametrize(
-        ("positions", "size"), [(241, (60, 64)), (0, (8, 8)), (2000, (16, 16)), (17, (16, 16))]
-    )
-    def test_other_numbers_of_positions_are_refused_in_a_sentence(
-        self, positions: int, size: tuple[int, int]
-    ) -> None:
-        with pytest.raises(
-            InputError, match=rf"latents of {size[0]}x{size[1]}, halved .*got {positions} pos.*: "
-        ):
-            grid_of(positions, size)
-
-    def test_rows_come_before_columns(self) -> None:
-        assert on_grid(torch.arange(6)[None], (2, 3)).tolist() == [[[0, 1, 2], [3, 4, 5]]]
-
-    @pytest.mark.parametrize("size", [(6, 8), (5, 11)])
-    def test_enlarging_is_bicubic_with_pixels_corners_in_common(
-        self, size: tuple[int, int]
-    ) -> None:
-        maps = noise(2, 3, 4)
-        expected = torch.stack([literal.bicubic(each, size) for each in maps])
-        literal.assert_near(enlarged(maps, size), expected)
-
-    def test_maps_of_the_size_asked_for_stay_the_very_maps(self) -> None:
-        maps = noise(2, 3, 4)
-        assert enlarged(maps, (3, 4)) is maps

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ...segmenter import Segmenter
 from ...training_free import LAYERS, Attention, Layers
+from ...training_free.grids import enlarged, grid_of, on_grid
 from ...training_free.links import refine, walk
 from ...training_free.noise import clipped
-from ...training_free.words import compete, enlarged, grid_of, on_grid, score_words
+from ...training_free.words import compete, score_words
 from ..comparison.sight import Sight
 from ..comparison.ways import Answer, Way, by_capture, by_segmenter
 from .controls import central_cluster, centre_map, distance_map, random_maps
