@@ -84,6 +84,21 @@ def keep_present(masks: Tensor, is_present: Tensor) -> Tensor:
     return torch.where(is_present[:, None, None], masks, 0.0)
 
 
+def assume_present(probabilities: Tensor, scores: Tensor) -> Tensor:
+    """Probabilities as if each thing were surely there, ``(P, H, W)``: what tells its shape alone.
+
+    With a the odds against a pixel if the thing is there, and b those against the thing, a head
+    gives p = 1 / (1 + a + b), and the score is 1 / (1 + b). So a is 1 / p less 1 / score.
+
+    Args:
+        probabilities: ``(P, H, W)`` in [0, 1].
+        scores: ``(P,)`` in [0, 1], of `presence_scores`.
+    """
+    least = torch.finfo(probabilities.dtype).tiny
+    odds = 1 / probabilities.clamp_min(least) - 1 / scores.clamp_min(least)[:, None, None]
+    return 1 / (1 + odds.clamp_min(0))
+
+
 def _box_blur(masks: Tensor, reach: int) -> Tensor:
     """The mean over a square that reaches this many pixels to every side."""
     if not reach:

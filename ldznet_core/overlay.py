@@ -52,9 +52,9 @@ def overlay(picture: Image, segmentation: Segmentation, smallest_side: int = 384
         shown.paste(colour, (0, 0), tint)
         top = size[1] + 4 + index * _LINE
         draw.rectangle((4, top, 4 + _SWATCH, top + _SWATCH), fill=colour)
-        verdict = "found" if segmentation.found[index] else "not there"
-        line = f"{phrase}: {verdict}, score {segmentation.scores[index]:.2f}"
-        draw.text((20, top - 1), line.encode("latin-1", "replace").decode("latin-1"), fill="black")
+        name = phrase if _is_drawable(phrase) else f"phrase {index + 1}"
+        line = f"{name}: {segmentation.verdict(index)}, score {segmentation.scores[index]:.2f}"
+        draw.text((20, top - 1), line, fill="black")
     canvas.paste(shown, (0, 0))
     return canvas
 
@@ -84,6 +84,15 @@ def side_by_side(pictures: Sequence[Image]) -> Image:
     for index, picture in enumerate(shown):
         row.paste(picture, (index * (width + _GAP), 0))
     return row
+
+
+def _is_drawable(phrase: str) -> bool:
+    """Whether Pillow's own font has all of its letters."""
+    try:
+        phrase.encode("latin-1")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _colour(index: int) -> tuple[int, int, int]:

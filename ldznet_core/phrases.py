@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from .errors import InputError
 
@@ -32,6 +32,10 @@ def check_phrases(phrases: Sequence[str], *, may_be_none: bool = False) -> tuple
     if isinstance(phrases, str):
         raise InputError(
             f"expected a list of phrases, got the string {phrases!r}: write [{phrases!r}]"
+        )
+    if not isinstance(phrases, Iterable):
+        raise InputError(
+            f"expected a list of phrases, got {phrases!r}: name in words what to find, one each"
         )
     if not phrases and not may_be_none:
         raise InputError("expected at least one phrase, got none: name what the mask should cover")

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageOps
 
 from .errors import InputError
@@ -46,7 +45,7 @@ def read_picture(path: Path, enough_pixels: int | None = None) -> OpenedPicture:
             scale = min(1.0, math.sqrt(enough_pixels / (size[0] * size[1])))
             width, height = (math.ceil(scale * side) for side in opened.size)
             opened.draft(None, (width, height))
-        image = to_picture(ImageOps.exif_transpose(with_8_bits(opened)))
+        image = to_picture(ImageOps.exif_transpose(opened))
     return OpenedPicture(image, size)
 
 
@@ -58,23 +57,6 @@ def check_picture(path: Path) -> None:
     """
     with _opened(path):
         pass
-
-
-def with_8_bits(opened: Image.Image) -> Image.Image:
-    """Greys of 32 bits as 8 bits: older versions of Pillow read 16 bits into them.
-
-    Whole numbers above 255 are taken for 16 bits, real numbers up to 1 for shares of white.
-    """
-    if opened.mode not in ("I", "F"):
-        return opened
-    levels = np.nan_to_num(np.asarray(opened, dtype=np.float64))
-    if opened.mode == "I":
-        levels = levels / 257 if levels.max(initial=0) > 255 else levels
-    elif levels.max(initial=0) <= 1:
-        levels = levels * 255
-    grey = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
-    grey.info = {key: value for key, value in opened.info.items() if key == "exif"}
-    return grey
 
 
 @contextmanager

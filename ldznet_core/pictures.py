@@ -93,7 +93,24 @@ def _to_rgb(image: Image) -> Image:
         straight = image.convert(image.mode.upper())  # "La" and "RGBa" hold premultiplied colours
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, straight.convert("RGBA")).convert("RGB")
+    if image.mode in ("I", "F"):
+        return _with_8_bits(image).convert("RGB")
     return image.convert("RGB")
+
+
+def _with_8_bits(image: Image) -> Image:
+    """Greys of 32 bits as 8 bits: older versions of Pillow read 16 bits into them.
+
+    Whole numbers above 255 are taken for 16 bits, real numbers up to 1 for shares of white.
+    """
+    from PIL import Image
+
+    levels = np.nan_to_num(np.asarray(image, dtype=np.float64))
+    if image.mode == "I":
+        levels = levels / 257 if levels.max(initial=0) > 255 else levels
+    elif levels.max(initial=0) <= 1:
+        levels = levels * 255
+    return Image.fromarray(levels.clip(0, 255).astype(np.uint8))
 
 
 def _pixels_of(image: Tensor) -> npt.NDArray[np.uint8]:

@@ -39,8 +39,9 @@ def probe_features(
     padded = pad_to_multiple(latents)
     noisy = schedule.add_noise(padded, probe_noise(padded, generator), t)
     phrases = len(context)
+    timesteps = torch.full((phrases,), float(t), device=noisy.device)  # half precision rounds them
     with capturing(unet, taps_of(unet), stop_after_last=True) as capture:
-        unet(noisy.expand(phrases, -1, -1, -1), noisy.new_full((phrases,), t), context)
+        unet(noisy.expand(phrases, -1, -1, -1), timesteps, context)
     return capture.features(t, "probe")
 
 

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from .errors import InputError
-from .masks import keep_present, presence_scores, resize, subtract, threshold_mask, union
+from .masks import (
+    assume_present,
+    feather,
+    grow,
+    keep_present,
+    presence_scores,
+    resize,
+    subtract,
+    threshold_mask,
+    union,
+)
 from .phrases import check_phrases
 
 NOTHING_READ = "none, this head reads the latents alone"
@@ -22,9 +33,17 @@ class Request:
     phrases: tuple[str, ...]
     negatives: tuple[str, ...]
     threshold: float
+    keep_absent: bool = False
+    """Whether a phrase whose thing is told not to be there has a mask nevertheless."""
 
     @classmethod
-    def checked(cls, phrases: Sequence[str], negatives: Sequence[str], threshold: float) -> Request:
+    def checked(
+        cls,
+        phrases: Sequence[str],
+        negatives: Sequence[str],
+        threshold: float,
+        keep_absent: bool = False,
+    ) -> Request:
         """The request, if it can be answered.
 
         Raises:
@@ -34,7 +53,12 @@ class Request:
             raise InputError(
                 f"expected a threshold between 0 and 1, got {threshold}: it is a probability"
             )
-        return cls(check_phrases(phrases), check_phrases(negatives, may_be_none=True), threshold)
+        return cls(
+            check_phrases(phrases),
+            check_phrases(negatives, may_be_none=True),
+            threshold,
+            keep_absent,
+        )
 
     @property
     def asked(self) -> tuple[str, ...]:
@@ -42,7 +66,7 @@ class Request:
         return self.phrases + self.negatives
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Segmentation:
     """Masks of one picture, one for each phrase, and what they were made from."""
 
@@ -58,13 +82,34 @@ class Segmentation:
     present: list[bool]
     """Whether the score reaches the head's presence threshold."""
     masks: Tensor
-    """``(P, H, W)`` of 0 and 1, negatives taken out; empty where nothing was found."""
+    """``(P, H, W)`` of 0 and 1, negatives taken out; empty where nothing was found, unless masks of
+    absent things were asked for."""
+    removed: Tensor
+    """``(H, W)`` of 0 and 1: what the negatives that were found take out."""
     threshold: float
     """Probability above which a pixel is in the mask."""
     source: str | None
     """How the features came: "sampling" or "probe"; None if none were read or nothing tells."""
     timestep: float | None
     """Where on the noise schedule the features were taken; None as above."""
+
+    def edged(self, pixels_grown: int, pixels_feathered: int) -> Segmentation:
+        """With masks that are grown, but not over what negatives take out, and then feathered.
+
+        Args:
+            pixels_grown: By how much they reach further to every side, as in `masks.grow`.
+            pixels_feathered: Over how many their edges fade to either side, as in `masks.feather`.
+        """
+        if not pixels_grown and not pixels_feathered:
+            return self
+        grown = subtract(grow(self.masks, pixels_grown), self.removed)
+        return replace(self, masks=feather(grown, pixels_feathered))
+
+    def verdict(self, index: int) -> str:
+        """What became of a phrase, in words."""
+        if self.found[index]:
+            return "found"
+        return "there, but nothing is left of its mask" if self.present[index] else "not there"
 
 
 def read_logits(
@@ -91,19 +136,24 @@ def read_logits(
     scores = presence_scores(logits.sigmoid())
     logits = resize(logits, size)
     probabilities = logits.sigmoid()
-    masks = threshold_mask(probabilities, request.threshold)
     is_present = scores >= presence_threshold
-    masks = keep_present(masks, is_present)
+    masks = keep_present(threshold_mask(probabilities, request.threshold), is_present)
     wanted = len(request.phrases)
-    masks = subtract(masks[:wanted], union(masks[wanted:]))
+    removed = union(masks[wanted:])
+    if request.keep_absent:
+        shapes = threshold_mask(assume_present(probabilities, scores), request.threshold)
+        masks = torch.where(is_present[:, None, None], masks, shapes)
+    masks = subtract(masks[:wanted], removed)
+    has_any = masks.flatten(1).any(dim=1)
     return Segmentation(
         phrases=request.phrases,
         logits=logits[:wanted],
         probabilities=probabilities[:wanted],
         scores=scores[:wanted].tolist(),
-        found=masks.flatten(1).any(dim=1).tolist(),
+        found=(is_present[:wanted] & has_any).tolist(),
         present=is_present[:wanted].tolist(),
         masks=masks,
+        removed=removed,
         threshold=request.threshold,
         source=source,
         timestep=timestep,

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BlockFeatures", "Probed", "Segmenter"]
 
+_ANEW = "sample or encode the picture again, in float32 if it was in half precision"
+
 
 class Segmenter:
     """Finds what phrases name, with a head that understands the backbone's latents."""
@@ -41,6 +43,7 @@ class Segmenter:
         phrases_per_pass: int = 16,
         on_pass: Callable[[], None] | None = None,
         procedure: Procedure | None = None,
+        keep_absent: bool = False,
     ) -> None:
         """Join a backbone and a head; neither is changed.
 
@@ -50,11 +53,17 @@ class Segmenter:
             phrases_per_pass: How many phrases go through the networks at once.
             on_pass: Told when the masks of so many phrases are done.
             procedure: How pictures are looked at; None is the default one, without chance.
+            keep_absent: Whether what is told not to be there has a mask nevertheless: where it
+                would be likeliest, cut at the same threshold after the doubt that it is there at
+                all is taken out. Scores and what is found stay the same.
 
         Raises:
+            InputError: There are no phrases in a pass.
             UnsupportedModelError: The head is for another family, or for another kind of VAE; or
                 the procedure samples from a VAE that this backbone does not let be sampled.
         """
+        if phrases_per_pass < 1:
+            raise InputError(f"expected at least 1 phrase in a pass, got {phrases_per_pass}")
         if isinstance(head, TrainingFree):
             head = head.for_family(backbone.family)
         if head.config.family != backbone.family:
@@ -72,6 +81,7 @@ class Segmenter:
         self.phrases_per_pass = phrases_per_pass
         self.on_pass = on_pass
         self.procedure = procedure or Procedure()
+        self.keep_absent = keep_absent
         if self.procedure.has_official_randomness and not isinstance(backbone, SamplingBackbone):
             raise UnsupportedModelError(
                 "expected a model whose VAE can be sampled from, for the official randomness, got "
@@ -132,7 +142,7 @@ class Segmenter:
         with _inference(self.head):
             for each in probed.seen:
                 logits = self.head(each.latents, each.context, each.features)[:, 0].float()
-                _check_finite(logits, f"logits of the head{self._dtype_hint()}")
+                _check_finite(logits, "logits of the head", self._remedy())
                 by_rows.setdefault(each.rows.start, []).append(logits)
                 if isinstance(each.features, Features | Attention):
                     origins.add((each.features.source, each.features.timestep))
@@ -307,7 +317,7 @@ class Segmenter:
     ) -> Request:
         if threshold is None:
             threshold = self.head.config.mask_threshold
-        return Request.checked(phrases, negatives, threshold)
+        return Request.checked(phrases, negatives, threshold, self.keep_absent)
 
     def _check_latents(self, latents: Tensor) -> None:
         channels = self.head.config.in_channels
@@ -317,12 +327,13 @@ class Segmenter:
                 f"{tuple(latents.shape)}: pass pictures one by one, encoded for "
                 f"{self.backbone.family!r}"
             )
-        _check_finite(latents, "latents")
+        _check_finite(latents, "latents", _ANEW)
 
-    def _dtype_hint(self) -> str:
-        """What else may help against NaN; a head without weights has no dtype."""
-        has_weights = self.head.config.reads != "attention"
-        return " (load it with dtype=torch.float32)" if has_weights else ""
+    def _remedy(self) -> str:
+        """What may help against logits that are no numbers; a head without weights has no dtype."""
+        if self.head.config.reads == "attention":
+            return _ANEW
+        return "load the head with dtype=torch.float32, or take another"
 
     def _checked_features(self, features: BlockFeatures | None, rows: int) -> dict[Any, Tensor]:
         """The features that the head reads; what is missing or misshapen is the head's to say."""
@@ -335,7 +346,7 @@ class Segmenter:
                     f"expected 1 or {rows} rows of features in {place}, got {len(feature)}: "
                     "one for the picture, or one for each phrase and negative"
                 )
-            _check_finite(feature, f"features of {place}")
+            _check_finite(feature, f"features of {place}", _ANEW)
         return read
 
 
@@ -362,9 +373,6 @@ def _checked_size(size: tuple[int, int] | None) -> tuple[int, int] | None:
     return size
 
 
-def _check_finite(tensor: Tensor, name: str) -> None:
+def _check_finite(tensor: Tensor, name: str, remedy: str) -> None:
     if not bool(tensor.isfinite().all()):
-        raise InputError(
-            f"expected finite numbers, got NaN or infinity in the {name}: sample or encode the "
-            "picture again, in float32 if it was in half precision"
-        )
+        raise InputError(f"expected finite numbers, got NaN or infinity in the {name}: {remedy}")

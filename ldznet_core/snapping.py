@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .errors import InputError, LDZNetError
-from .masks import grow, resize, threshold_mask
+from .masks import grow, resize, subtract, threshold_mask
 from .pictures import size_of, to_picture
 from .segmentation import Segmentation
 
@@ -96,8 +96,8 @@ def snap(image: Picture, probabilities: Tensor, band: int | None = None) -> Tens
 def snapped(segmentation: Segmentation, image: Picture, band: int | None = None) -> Segmentation:
     """The segmentation with its masks snapped; logits, probabilities and scores stay the head's.
 
-    Masks are snapped as they are, without what negatives took out of them. What is found stays so:
-    the inside of a mask is not asked anew.
+    What negatives took out stays out. What is found stays so: the inside of a mask is not asked
+    anew.
 
     Args:
         segmentation: Of this picture.
@@ -108,7 +108,7 @@ def snapped(segmentation: Segmentation, image: Picture, band: int | None = None)
         LDZNetError: As in `snap`.
     """
     masks = threshold_mask(snap(image, segmentation.masks, band), EDGE)
-    return replace(segmentation, masks=masks)
+    return replace(segmentation, masks=subtract(masks, segmentation.removed))
 
 
 def band_of(size: tuple[int, int]) -> int:

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from PIL import Image, ImageOps
 
 from ldznet_core import InputError
-from ldznet_core.picture_files import with_8_bits
 from ldznet_core.pictures import to_picture
 from ldznet_core.preprocessing import check_proportions
 
@@ -39,7 +38,7 @@ def picture_of(text: object) -> Image.Image:
         opened = Image.open(io.BytesIO(data), formats=FORMATS)
     _check_size(*opened.size)
     with _sentences(text), opened:
-        return to_picture(ImageOps.exif_transpose(with_8_bits(opened)))
+        return to_picture(ImageOps.exif_transpose(opened))
 
 
 def text_of(picture: Image.Image) -> str:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from comfy_api.latest import io, ui
-from torch import Tensor
 
 from ..ldznet_core import Segmentation
-from ..ldznet_core.masks import feather, grow, union
+from ..ldznet_core.masks import union
 from ..ldznet_core.overlay import heatmap
 from ..ldznet_core.segmentation import NOTHING_READ
 from .conversions import to_batch
@@ -28,18 +27,6 @@ class Answer:
     """Whether no trained head read it, but rules for the model's own attention."""
 
 
-@dataclass(frozen=True, slots=True)
-class Edges:
-    """How the edges of masks are treated, in pixels."""
-
-    grow: int
-    feather: int
-
-    def of(self, masks: Tensor) -> Tensor:
-        """``(P, H, W)`` masks, grown and then feathered."""
-        return feather(grow(masks, self.grow), self.feather)
-
-
 def outputs() -> list[io.Output]:
     """The outputs of every node that makes masks, in the order of `node_output`."""
     return [
@@ -51,7 +38,8 @@ def outputs() -> list[io.Output]:
         output(
             io.Float,
             "scores",
-            "How surely each phrase is in the picture at all, 0 to 1.",
+            "How sure it is that each phrase is in the picture at all, 0 to 1; of a batch, in the "
+            "picture where it is surest.",
             is_list=True,
         ),
         output(
@@ -64,11 +52,20 @@ def outputs() -> list[io.Output]:
     ]
 
 
-def node_output(node: type[io.ComfyNode], answers: Sequence[Answer], edges: Edges) -> io.NodeOutput:
-    """The node's outputs for a batch, with the heat map and the report shown under the node."""
+def node_output(
+    node: type[io.ComfyNode], answers: Sequence[Answer], *, grow: int, feather: int
+) -> io.NodeOutput:
+    """The node's outputs for a batch, with the heat map and the report shown under the node.
+
+    Args:
+        node: Which was asked.
+        answers: One for each picture.
+        grow: Pixels by which masks reach further to every side.
+        feather: Pixels over which their edges fade to either side.
+    """
     found = [answer.segmentation for answer in answers]
     phrases = range(len(found[0].phrases))
-    masks = [edges.of(each.masks) for each in found]
+    masks = [each.edged(grow, feather).masks for each in found]
     lights = to_batch([heatmap(each) for each in found])
     text = report(answers)
     shown: dict[str, Any] = ui.PreviewImage(lights, cls=node).as_dict()
@@ -94,15 +91,9 @@ def report(answers: Sequence[Answer]) -> str:
 
 def _lines(masks: Segmentation) -> list[str]:
     return [
-        f"{phrase}: {_verdict(masks, index)}, score {masks.scores[index]:.2f}"
+        f"{phrase}: {masks.verdict(index)}, score {masks.scores[index]:.2f}"
         for index, phrase in enumerate(masks.phrases)
     ]
-
-
-def _verdict(masks: Segmentation, index: int) -> str:
-    if masks.found[index]:
-        return "found"
-    return "there, but nothing is left of its mask" if masks.present[index] else "not there"
 
 
 def _origin(answer: Answer) -> str:

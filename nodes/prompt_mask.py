@@ -8,7 +8,6 @@ from torch import Tensor
 from ..ldznet_core import InputError, Segmentation
 from ..ldznet_core.overlay import heatmap
 from ..ldznet_core.training_free.whole_prompt import THRESHOLD, segment_prompt
-from .answer import Edges
 from .bank import BANK, Missing
 from .conversions import latents_of, to_batch
 from .edges import edge_inputs
@@ -62,10 +61,9 @@ class LDZNetPromptMask(io.ComfyNode):
     ) -> io.NodeOutput:
         """Find what the run of each picture showed, and read the mask off it."""
         found = [_segmentation_of(picture, threshold) for picture in latents_of(samples)]
-        edges = Edges(grow, feather)
         lights = to_batch([heatmap(each) for each in found])
         return io.NodeOutput(
-            to_batch([edges.of(each.masks)[0] for each in found]),
+            to_batch([each.edged(grow, feather).masks[0] for each in found]),
             lights,
             ui=ui.PreviewImage(lights, cls=cls).as_dict(),
         )

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..ldznet_core import Features, InputError, Segmenter
 from ..ldznet_core.phrases import check_phrases, parse_phrases
 from ..ldznet_core.training_free import Place, TrainingFree
-from .answer import Answer, Edges, node_output, outputs
+from .answer import Answer, node_output, outputs
 from .auto_head import AutoHead, FittedHead, fitted
 from .backbone import ComfyBackbone, check_trained
 from .bank import BANK, Missing
@@ -57,7 +57,7 @@ class LDZNetSegment(io.ComfyNode):
                     tooltip=(
                         "Where the features come from. auto: from the sampler's run if LD-ZNet "
                         "Capture listened to it, else from one extra pass; sampling: only from the "
-                        "run; probe: always an extra pass, made for each phrase."
+                        "run; probe: always an extra pass (the paper's head: one a phrase)."
                     ),
                 ),
                 *_options(),
@@ -91,6 +91,7 @@ class LDZNetSegment(io.ComfyNode):
         negative_phrases: str = "",
         grow: int = 0,
         feather: int = 0,
+        keep_absent: bool = False,
         vae: io.Vae.Type | None = None,
     ) -> io.NodeOutput:
         """Find each picture's features, or make a probe, and read the masks off them."""
@@ -98,7 +99,7 @@ class LDZNetSegment(io.ComfyNode):
         head = fitted(head, backbone.family)
         asked = (parse_phrases(phrases), parse_phrases(negative_phrases), threshold)
         pictures = latents_of(samples)
-        segmenter = _segmenter(backbone, head, len(pictures), asked)
+        segmenter = _segmenter(backbone, head, len(pictures), asked, keep_absent)
         config, is_free = segmenter.head.config, isinstance(head, TrainingFree)
 
         looked_at = (
@@ -121,7 +122,7 @@ class LDZNetSegment(io.ComfyNode):
             masks = segmenter.segment_latents(looked_at(samples), *asked)
             return Answer(masks, captured.reason, is_free)
 
-        return node_output(cls, _each(pictures, masks_of), Edges(grow, feather))
+        return node_output(cls, _each(pictures, masks_of), grow=grow, feather=feather)
 
 
 class LDZNetSegmentImage(io.ComfyNode):
@@ -136,7 +137,7 @@ class LDZNetSegmentImage(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "Masks of named things in any picture: it is encoded, and the diffusion model "
-                "looks at it once for each phrase. A thing that is not there gives an empty mask."
+                "looks at it once. A thing that is not there gives an empty mask."
             ),
             search_aliases=["text to mask", "segmentation", "clipseg", "sam", "select by text"],
             is_output_node=True,
@@ -168,19 +169,20 @@ class LDZNetSegmentImage(io.ComfyNode):
         negative_phrases: str = "",
         grow: int = 0,
         feather: int = 0,
+        keep_absent: bool = False,
     ) -> io.NodeOutput:
         """Encode each picture, make the probes, and read the masks off them."""
         backbone = ComfyBackbone(model, clip, vae)
         head = fitted(head, backbone.family)
         asked = (parse_phrases(phrases), parse_phrases(negative_phrases), threshold)
         pictures = pictures_of(image)
-        segmenter = _segmenter(backbone, head, len(pictures), asked)
+        segmenter = _segmenter(backbone, head, len(pictures), asked, keep_absent)
 
         def masks_of(picture: Tensor) -> Answer:
             masks = segmenter.segment_image(picture, *asked)
             return Answer(masks, is_of_attention=isinstance(head, TrainingFree))
 
-        return node_output(cls, _each(pictures, masks_of), Edges(grow, feather))
+        return node_output(cls, _each(pictures, masks_of), grow=grow, feather=feather)
 
 
 def _networks() -> list[io.Input]:
@@ -221,6 +223,15 @@ def _options() -> list[io.Input]:
             placeholder="take out of every mask (optional)",
         ),
         *edge_inputs(),
+        io.Boolean.Input(
+            "keep_absent",
+            default=False,
+            optional=True,
+            tooltip=(
+                "Make a mask even where the score says that the thing is not there: where it would "
+                "be likeliest. Scores and report stay honest."
+            ),
+        ),
     ]
 
 
@@ -239,6 +250,7 @@ def _segmenter(
     head: FittedHead,
     pictures: int,
     asked: tuple[Sequence[str], Sequence[str], float],
+    keep_absent: bool,
 ) -> Segmenter:
     """The segmenter, which moves the node's progress bar after each of its passes."""
     if not isinstance(head, TrainingFree):
@@ -247,7 +259,11 @@ def _segmenter(
     passes = ceil((len(phrases) + len(negatives)) / PHRASES_PER_PASS)
     bar = ProgressBar(pictures * passes)
     return Segmenter(
-        backbone, head, phrases_per_pass=PHRASES_PER_PASS, on_pass=lambda: bar.update(1)
+        backbone,
+        head,
+        phrases_per_pass=PHRASES_PER_PASS,
+        on_pass=lambda: bar.update(1),
+        keep_absent=keep_absent,
     )
 
 

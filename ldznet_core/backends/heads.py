@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..head import Head, HeadConfig
-from ..taps import Taps, find_taps
+from ..taps import Taps
 
 
 class HeadOnUse:
@@ -21,7 +21,7 @@ class HeadOnUse:
 
     def taps_of(self, unet: nn.Module) -> Taps:
         """Where in a UNet it wants to listen; it need not be in memory for that."""
-        return find_taps(unet, self.config.taps)
+        return self.config.taps_of(unet)
 
     def __call__(self, latents: Tensor, context: Tensor, features: Any = None) -> Tensor:
         """Logits ``(P, 1, 8h, 8w)``; the arguments as in `Head`."""

@@ -49,6 +49,7 @@ class Ask:
     device: str | None
     dtype: DType
     procedure: Procedure
+    keeps_absent: bool
     snaps: bool
     resumes: bool
 
@@ -74,6 +75,7 @@ class Ask:
             **weights,
             "dtype": self.dtype,
             "procedure": asdict(self.procedure),
+            "keeps_absent": self.keeps_absent,
             "snaps": self.snaps,
         }
         whole: dict[str, Any] = json.loads(json.dumps(asked))
@@ -120,7 +122,9 @@ def mask_pictures(
     pair = load_segmenting_pair(
         ask.model, ask.head, ask.device, ask.dtype, processes.index_on_machine
     )
-    segmenter = Segmenter(pair.backbone, pair.head, procedure=ask.procedure)
+    segmenter = Segmenter(
+        pair.backbone, pair.head, procedure=ask.procedure, keep_absent=ask.keeps_absent
+    )
     per_turn = _pictures_per_turn(ask) if pair.takes_turns else 1
     with tqdm(total=len(jobs), initial=len(reports), unit="picture", leave=False) as bar:
         bar.disable = bar.disable or not processes.is_main

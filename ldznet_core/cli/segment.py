@@ -55,6 +55,9 @@ class Options:
     template: str | None = option(
         None, "what a phrase is put into, with one {}; the head's own if not given"
     )
+    keep_absent: bool = option(
+        False, "write a mask also of what is told not to be there: where it would be likeliest"
+    )
     snap: bool = option(
         False,
         "snap masks to the picture's edges, as far as a 16th of its side (pip install pymatting)",
@@ -139,6 +142,7 @@ def _checked(options: Options) -> tuple[Path, Ask]:
             seed=options.seed,
             has_official_randomness=options.official_randomness,
         ),
+        keeps_absent=options.keep_absent,
         snaps=options.snap,
         resumes=options.resume,
     )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from ..errors import InputError
-from ..picture_files import check_picture, with_8_bits
+from ..picture_files import check_picture
 from ..pictures import to_picture
 
 Mask: TypeAlias = NDArray[np.bool_]
@@ -135,7 +135,7 @@ def _levels(path: Path) -> NDArray[np.int64]:
     check_picture(path)
     try:
         with Image.open(path) as opened:
-            picture = with_8_bits(opened)
+            picture: Image.Image = opened
             if "A" in picture.getbands() or "transparency" in picture.info:
                 black = Image.new("RGBA", picture.size, "black")
                 picture = Image.alpha_composite(black, picture.convert("RGBA"))

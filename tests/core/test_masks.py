@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ldznet_core.masks import (
+    assume_present,
     feather,
     grow,
     keep_present,
@@ -188,3 +189,17 @@ class TestFeather:
 def test_masks_of_absent_things_are_emptied() -> None:
     kept = keep_present(torch.ones(3, 1, 2), torch.tensor([True, False, True]))
     assert kept.tolist() == [[[1.0, 1.0]], [[0.0, 0.0]], [[1.0, 1.0]]]
+
+
+def test_without_the_doubt_that_a_thing_is_there_its_shape_remains() -> None:
+    odds_against_pixels = torch.tensor([[[0.0, 1.0, 3.0]], [[0.0, 1.0, 3.0]]])
+    odds_against_things = torch.tensor([0.25, 99.0])
+    given = 1 / (1 + odds_against_pixels + odds_against_things[:, None, None])
+    found = assume_present(given, 1 / (1 + odds_against_things))
+    torch.testing.assert_close(found, torch.tensor([[[1.0, 0.5, 0.25]]] * 2), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_shapes_of_what_is_surely_there_or_surely_not_are_finite(value: float) -> None:
+    found = assume_present(torch.full((1, 2, 2), value), torch.tensor([value]))
+    assert ((found >= 0) & (found <= 1)).all()

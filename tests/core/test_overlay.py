@@ -1,5 +1,7 @@
 """Masks as pictures: colours where the mask is, and nothing anywhere else."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -36,6 +38,15 @@ def test_an_absent_phrase_tints_nothing_and_is_said_below() -> None:
     shown = overlay(grey, segmentation_of(torch.zeros(2, 64, 64)), smallest_side=64)
     assert (np.asarray(shown)[:64] == 100).all()
     assert shown.height > 64
+
+
+def test_a_phrase_that_the_font_cannot_draw_is_named_by_its_number() -> None:
+    grey, masks = Image.new("RGB", (64, 64)), torch.zeros(1, 64, 64)
+    foreign, numbered = (
+        overlay(grey, replace(segmentation_of(masks), phrases=(phrase,)))
+        for phrase in ("\ube68\uac04 \ucc28", "phrase 1")
+    )
+    assert foreign.tobytes() == numbered.tobytes()
 
 
 def test_small_pictures_are_enlarged_by_whole_factors() -> None:

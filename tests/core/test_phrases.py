@@ -44,6 +44,12 @@ def test_what_is_no_string_is_refused() -> None:
         check_phrases([3])  # type: ignore[list-item]  # wrong on purpose
 
 
+@pytest.mark.parametrize("phrases", [5, None, 2.5])
+def test_what_holds_no_phrases_is_refused(phrases: object) -> None:
+    with pytest.raises(InputError, match="expected a list of phrases, got"):
+        check_phrases(phrases)  # type: ignore[arg-type]
+
+
 def test_77_tokens_are_the_most() -> None:
     check_token_count("a cat", 77)
     with pytest.raises(InputError, match=r"at most 77 tokens, got 78 in 'a cat': shorten it"):

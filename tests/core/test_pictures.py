@@ -39,6 +39,18 @@ def test_sixteen_bits_become_eight() -> None:
     assert np.asarray(to_picture(image))[0, :, 0].tolist() == [0, 100, 255]
 
 
+@pytest.mark.parametrize(
+    ("levels", "dtype"),
+    [([0, 257 * 100, 65535], np.int32), ([0, 100, 255], np.int32), ([0.0, 100 / 255, 1.0], "f4")],
+)
+def test_so_do_wide_greys_that_hold_16_bits_8_bits_or_shares_of_white(
+    levels: list[float], dtype: str
+) -> None:
+    image = Image.fromarray(np.array([levels], dtype=dtype))
+    assert image.mode in ("I", "F")
+    assert np.asarray(to_picture(image))[0, :, 0].tolist() == [0, 100, 255]
+
+
 def test_array_tensor_and_image_of_one_picture_are_the_same() -> None:
     image = picture(7, 5)
     array = np.asarray(image)

@@ -54,6 +54,21 @@ def test_it_is_the_unet_on_noisy_latents(backbone: TinyBackbone) -> None:
     torch.testing.assert_close(probed.blocks[7], seen[0], atol=1e-5, rtol=0)
 
 
+def test_half_precision_does_not_round_the_timestep(backbone: TinyBackbone) -> None:
+    told: list[torch.Tensor] = []
+    handle = backbone.unet.register_forward_pre_hook(lambda module, inputs: told.append(inputs[1]))
+    latents, context = torch.randn(1, 4, 8, 8), torch.randn(2, 77, CONTEXT_DIM)
+    unet = backbone.unet.bfloat16()
+    try:
+        half = (latents.bfloat16(), context.bfloat16(), backbone.schedule)
+        probed = probe_features(unet, *half, t=333)
+    finally:
+        handle.remove()
+        unet.float()
+    assert told[0].tolist() == [333.0, 333.0]
+    assert probed.timestep == 333
+
+
 def test_two_probes_are_equal_bit_for_bit_and_another_seed_differs(backbone: TinyBackbone) -> None:
     latents = torch.randn(1, 4, 8, 8)
     first, second = backbone.probe(latents, ["cat"]), backbone.probe(latents, ["cat"])

@@ -18,10 +18,11 @@ def _read(
     negatives: int = 0,
     threshold: float = 0.5,
     size: tuple[int, int] = (1, 4),
+    keep_absent: bool = False,
 ) -> Segmentation:
     names = [f"thing {number}" for number in range(len(logits))]
     wanted = len(names) - negatives
-    request = Request.checked(names[:wanted], names[wanted:], threshold)
+    request = Request.checked(names[:wanted], names[wanted:], threshold, keep_absent)
     return read_logits(torch.tensor(logits), request, size, presence_threshold=0.5)
 
 
@@ -97,3 +98,60 @@ def test_a_score_does_not_depend_on_the_size_asked_for() -> None:
 def test_a_threshold_that_is_no_probability_is_refused(threshold: float) -> None:
     with pytest.raises(InputError, match="expected a threshold between 0 and 1"):
         Request.checked(["cat"], [], threshold)
+
+
+class TestKeepingWhatIsAbsent:
+    """Logits may be above 0 nowhere, as doubt is in them: shape and presence come apart."""
+
+    def test_a_mask_is_where_the_thing_would_be_and_the_verdict_stays(self) -> None:
+        shape = torch.tensor([[6.0, 1.0, -1.0, -6.0]])
+        doubted = (-torch.logaddexp(-shape, torch.tensor(3.0))).tolist()
+        (strict, kept) = (_read([doubted], keep_absent=keep) for keep in (False, True))
+        assert strict.masks.sum() == 0
+        assert kept.masks.tolist() == [[[1.0, 1.0, 0.0, 0.0]]]
+        for read in (strict, kept):
+            assert (read.found, read.present, read.verdict(0)) == ([False], [False], "not there")
+        assert kept.scores == strict.scores
+        assert torch.equal(kept.probabilities, strict.probabilities)
+
+    def test_what_is_there_has_the_same_mask(self) -> None:
+        assert torch.equal(_read([CAT, DOG], keep_absent=True).masks, _read([CAT, DOG]).masks)
+
+    def test_a_negative_that_is_absent_still_takes_nothing_away(self) -> None:
+        kept = _read([CAT, NOTHING], negatives=1, keep_absent=True)
+        assert torch.equal(kept.masks, _read([CAT]).masks)
+
+    def test_negatives_are_taken_out_of_it(self) -> None:
+        kept = _read([NOTHING, CAT], negatives=1, keep_absent=True)
+        assert kept.masks.tolist() == [[[0.0, 0.0, 0.0, 1.0]]]
+
+
+class TestEdges:
+    def test_a_mask_does_not_grow_over_what_a_negative_takes_out(self) -> None:
+        grown = _read([CAT, DOG], negatives=1).edged(1, 0)
+        assert grown.masks.tolist() == [[[1.0, 0.0, 0.0, 0.0]]]
+        assert _read([CAT]).edged(1, 0).masks.tolist() == [[[1.0, 1.0, 1.0, 0.0]]]
+
+    def test_edges_fade_last(self) -> None:
+        faded = _read([CAT, DOG], negatives=1, size=(1, 40)).edged(4, 2).masks[0, 0]
+        assert ((faded > 0) & (faded < 1)).any()
+        assert faded[14:].sum() == 0
+
+    def test_no_pixels_change_nothing(self) -> None:
+        read = _read([CAT])
+        assert read.edged(0, 0) is read
+
+
+def test_verdicts_tell_what_is_there_from_what_is_left_of_its_mask() -> None:
+    covered = _read([CAT, NOTHING, DOG, CAT], negatives=1)
+    assert [covered.verdict(index) for index in range(3)] == [
+        "there, but nothing is left of its mask",
+        "not there",
+        "found",
+    ]
+
+
+def test_two_segmentations_can_be_compared_and_kept_in_a_set() -> None:
+    one, other = _read([CAT]), _read([CAT])
+    assert one != other
+    assert len({one, other, one}) == 2
