@@ -63,7 +63,6 @@ class Backbone(Protocol):
         """
 
 
-@runtime_checkable
 class AttentiveBackbone(Backbone, Protocol):
     """A backbone whose attention can be read, for masks without a trained head."""
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, overload
 
 import torch
 
+from .devices import checked_device
 from .errors import CheckpointError
 from .head import AnyHead, HeadConfig, build_head
 from .shards import files_of
@@ -97,7 +98,9 @@ def load_head(
 
     Raises:
         CheckpointError: The files are missing or damaged, or do not fit their configuration.
+        InputError: This machine has no such device.
     """
+    where = checked_device(device)
     if source == TRAINING_FREE:
         return TrainingFree()
     with torch.device("meta"):  # no random numbers are drawn for weights that are replaced
@@ -110,7 +113,7 @@ def load_head(
         f"the configured head in {path}",
         remedy="save or convert the head again",
     )
-    state = read_tensors(stored, device=device, dtype=dtype or torch.float32)
+    state = read_tensors(stored, device=where, dtype=dtype or torch.float32)
     head.load_state_dict(state, assign=True)
     return head.eval()
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from .checkpoint import CONFIG_KEY, encode_config
-from .errors import CheckpointError, InputError
+from .errors import CheckpointError, InputError, first_line
 from .frames import STRIDE
 from .head import HeadConfig, LDZNetHead, block_sizes
 from .shards import shard_file, stem_of
@@ -225,7 +225,7 @@ def _fitting_config(shapes: Mapping[str, tuple[int, ...]], path: Path) -> HeadCo
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"expected weights in the shapes of an LD-ZNet in {path}, got others "
-            f"({_first_line(error)}): fetch the checkpoint again"
+            f"({first_line(error)}): fetch the checkpoint again"
         ) from error
     check_fit(wanted, state, f"the LD-ZNet in {path}", remedy="fetch the checkpoint again")
     values, size = sum(tensor.numel() for tensor in state.values()), path.stat().st_size
@@ -295,7 +295,3 @@ def _misfit(path: Path, missing: Sequence[str], surplus: Sequence[str]) -> Check
 def _listed(names: Sequence[str]) -> str:
     more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return ", ".join(shown(name) for name in names[:_LISTED]) + more
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:300] or type(error).__name__

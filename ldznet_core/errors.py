@@ -21,3 +21,8 @@ class CaptureError(LDZNetError):
 
 class CheckpointError(LDZNetError):
     """A weights file is missing, damaged, or does not fit its configuration."""
+
+
+def first_line(error: Exception) -> str:
+    """What another library's error says first, in at most 300 letters, or else its type."""
+    return str(error).strip().partition("\n")[0][:300] or type(error).__name__

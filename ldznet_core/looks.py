@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import torch
 from torch import Tensor
@@ -122,7 +122,7 @@ def make_pass(backbone: Backbone, head: Head, look: Look) -> Iterator[Seen]:
 
 
 def _probe(backbone: Backbone, head: Head, look: Look, texts: list[str]) -> Features:
-    if head.config.reads == "attention" or isinstance(backbone, AttentiveBackbone):
+    if head.config.reads == "attention" or _is_attentive(backbone):
         return _attentive(backbone).probe(
             look.latents, texts, t=look.timestep, generator=look.generator, taps_of=head.taps_of
         )
@@ -156,8 +156,13 @@ def _attended(
         yield Seen(portion.rows, latents, context, attention)
 
 
+def _is_attentive(backbone: Backbone) -> TypeGuard[AttentiveBackbone]:
+    """Asked of a method: before Python 3.12 `isinstance` would read `unet`, which may load it."""
+    return callable(getattr(backbone, "count_tokens", None))
+
+
 def _attentive(backbone: Backbone) -> AttentiveBackbone:
-    if not isinstance(backbone, AttentiveBackbone):
+    if not _is_attentive(backbone):
         raise UnsupportedModelError(
             f"expected a model whose attention can be read, got {backbone.family!r}: choose a "
             "trained head"

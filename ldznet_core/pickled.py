@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor, nn
 
-from .errors import CheckpointError
+from .errors import CheckpointError, first_line
 from .screening import ForbiddenError, check_pickle
 from .weights import shown
 
@@ -105,7 +105,7 @@ def _checked_records(path: Path) -> Records:
     except ForbiddenError as error:
         raise _forbidden(path, shown(str(error))) from error
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise _unreadable(path, _first_line(error)) from error
+        raise _unreadable(path, first_line(error)) from error
     return records
 
 
@@ -249,7 +249,3 @@ def _forbidden(path: Path, name: str) -> CheckpointError:
         f"expected tensors and plain values alone in {path}, got {name}, which might do "
         "harm: ask its makers for safetensors"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:300] or type(error).__name__

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from ..devices import checked_device
 from ..errors import CheckpointError, InputError
 from ..shards import files_of
 from ..taps import BLOCKS
@@ -61,7 +62,7 @@ def load_backbone(
         UnsupportedModelError: They are of another family.
         InputError: The device is not there, or the model does not know the dtype.
     """
-    return _load_backbone(source, _device(device), dtype, whole_unet)
+    return _load_backbone(source, checked_device(device), dtype, whole_unet)
 
 
 def load_pair(
@@ -92,7 +93,7 @@ def load_pair(
     from .heads import HeadOnUse
     from .turns import OnUse, Turns
 
-    where = _device(device)
+    where = checked_device(device)
     if head == TRAINING_FREE:  # it reads beyond the taps, and weighs nothing
         backbone = _load_backbone(model, where, dtype, whole_unet=True)
         return Pair(backbone, load_head("training-free"), takes_turns=False)
@@ -175,18 +176,3 @@ def _checked(path: Path) -> Path:
             "which is not there: check the path"
         )
     return path
-
-
-def _device(device: str | torch.device) -> torch.device:
-    try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError) as error:  # what torch raises without CUDA
-        raise InputError(
-            f"expected a device of this machine, such as cpu, got {device}: {_first_line(error)}"
-        ) from error
-    return found
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..capture import BEST_TIMESTEP, Features
+from ..devices import checked_device
 from ..errors import InputError
 from ..frames import STRIDE
 from ..noise import NoiseSchedule
@@ -242,7 +243,9 @@ def load_miniature(
 
     Raises:
         CheckpointError: Weights are missing or damaged.
+        InputError: This machine has no such device.
     """
+    device = checked_device(device)
     source = Path(folder) if folder is not None else WEIGHTS
     vae = load_vae(source / "vae")
     return Miniature(

@@ -59,9 +59,10 @@ def link_matrix(links: Iterable[Link]) -> Tensor:
     total = several[0].queries.new_zeros(positions, positions)
     for queries, keys in several:
         scale = queries.shape[-1] ** -0.5
-        portions = zip(total.split(ROWS_AT_ONCE), queries.split(ROWS_AT_ONCE, dim=1), strict=True)
-        for rows, asking in portions:
-            rows += (asking @ keys.transpose(1, 2) * scale).softmax(dim=-1).mean(dim=0)
+        for start in range(0, positions, ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            shares = (queries[:, rows] @ keys.transpose(1, 2) * scale).softmax(dim=-1)
+            total[rows] += shares.mean(dim=0)
     total /= len(several)
     return total
 

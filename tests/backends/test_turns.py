@@ -10,12 +10,23 @@ import pytest
 import torch
 from torch import nn
 
-from ldznet_core import CheckpointError, Segmenter, load_head
+from ldznet_core import CheckpointError, Segmenter, load_head, load_miniature
 from ldznet_core.backends import Pair, load_backbone, load_pair
+from ldznet_core.backends.heads import HeadOnUse
 from ldznet_core.backends.turns import OnUse, Turns
 from ldznet_core.unet import UNet
 
-from ..core.tiny import picture
+from ..core.tiny import picture, tiny_head
+
+
+class TestHeadOnUse:
+    @pytest.mark.parametrize("taps", [(), (6, 7)])
+    def test_it_listens_where_its_head_does(self, taps: tuple[int, ...]) -> None:
+        """A head without taps reads the latents alone."""
+        head = tiny_head(taps=taps)
+        on_use = HeadOnUse(head.config, lambda: head)
+        unet = load_miniature().unet
+        assert on_use.taps_of(unet) == head.taps_of(unet)
 
 
 class TestOnUse:

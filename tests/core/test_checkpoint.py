@@ -17,7 +17,7 @@ from ldznet_core.checkpoint import (
     read_config,
     save_head,
 )
-from ldznet_core.errors import CheckpointError
+from ldznet_core.errors import CheckpointError, InputError
 from ldznet_core.head import HeadConfig, LDZNetHead
 from ldznet_core.weights import read_weights, write_weights
 
@@ -73,6 +73,15 @@ def test_a_half_head_is_computed_in_float32_unless_asked_otherwise(
     assert {p.dtype for p in load_head(tmp_path / "head").parameters()} == {torch.float32}
     half = load_head(tmp_path / "head", dtype=torch.float16)
     assert {p.dtype for p in half.parameters()} == {torch.float16}
+
+
+@pytest.mark.parametrize("source", ["training-free", None])
+@pytest.mark.parametrize("device", ["quantum", "cuda:77"])
+def test_a_device_that_is_not_there_is_refused(
+    saved: Path, source: str | None, device: str
+) -> None:
+    with pytest.raises(InputError, match="expected a device of this machine, such as cpu, got"):
+        load_head(source or saved, device=device)
 
 
 def test_loading_draws_no_random_numbers(saved: Path) -> None:
