@@ -89,6 +89,26 @@ def test_the_whole_tree_is_small_enough_to_clone_on_a_whim(tree: list[Path]) -> 
     assert sum(path.stat().st_size for path in tree) <= LARGEST_TREE
 
 
+def test_the_registry_s_archive_has_all_that_a_pack_is_made_of(
+    root: Path, tree: list[Path]
+) -> None:
+    """Its ignore file is read like git's, by which a name without a slash is left out anywhere."""
+    ignored = ["git", "ls-files", "-z", "--cached", "--ignored", "--exclude-from=.comfyignore"]
+    listed = subprocess.run(ignored, cwd=root, capture_output=True, text=True, check=True)
+    left_out = {name.split("/")[0] for name in listed.stdout.split("\0") if name}
+    assert {"docs", "tests", "tools"} <= left_out
+    parts = {
+        "nodes",
+        "ldznet_core",
+        "web",
+        "locales",
+        "example_workflows",
+        "__init__.py",
+        "LICENSE",
+    }
+    assert not parts & left_out
+
+
 def test_no_file_names_a_path_of_one_machine(tree: list[Path]) -> None:
     found = []
     for path in tree:

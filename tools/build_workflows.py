@@ -145,9 +145,12 @@ def loaded_picture(sheet: Sheet) -> None:
         "## Masks in a picture of yours\n\n"
         "Press **Run**: sky and grass of the loaded picture are masked, and what has not been "
         "named is cut out.\n\n"
+        "The head is *miniature*, the paper's: of pictures that are not the miniature's own it "
+        "understands more than *auto* would.\n\n"
         "The picture is ComfyUI's own `example.png`; drop another onto *Your picture*.\n\n"
         "The miniature understands simple, drawn pictures at best. For photographs load a "
         "checkpoint of SD 1.x, as in the second example.",
+        head_name="miniature",
     )
     phrases = ("sky", "grass", "red car")
     (given,) = sheet.columns(PICTURE_WIDTH)
@@ -250,12 +253,12 @@ WORKFLOWS: dict[str, Callable[[Sheet], None]] = {
 }
 
 
-def load_miniature(sheet: Sheet, note: str) -> Loaded:
-    """The group with the note, the miniature and its head."""
+def load_miniature(sheet: Sheet, note: str, head_name: str = HEAD) -> Loaded:
+    """The group with the note, the miniature and one of its heads."""
     (column,) = sheet.columns(LOAD_WIDTH)
     column.note(NOTE_HEIGHT, note)
     model = column.add("LDZNetLoadMiniature", 66)
-    head = column.add("LDZNetLoadHead", 58, head_name=HEAD)
+    head = column.add("LDZNetLoadHead", 58, head_name=head_name)
     sheet.group("1 · Load", [column], BLUE)
     return Loaded(model["model"], model["clip"], model["vae"], head["head"])
 

@@ -190,7 +190,7 @@ def test_a_loaded_picture(client: Client, scene: Scene) -> None:
         _line(result, segment, "sky", "found"),
         _line(result, segment, "grass", "found"),
         _line(result, segment, "red car", "not there"),
-        "features: from one extra pass (probe) at t = 100",
+        "features: from one extra pass (probe) at t = 400",
     ]
     names = [region.name for region in scene.regions]
     masks = client.values(result, reading)
@@ -205,6 +205,17 @@ def test_a_loaded_picture(client: Client, scene: Scene) -> None:
     turtle = torch.from_numpy(mask_of(scene.labels, [names.index("turtle")])).flatten()
     assert float(opaque[turtle].float().mean()) > 0.8
     assert float(opaque[~turtle].float().mean()) < 0.2
+
+
+def test_a_loaded_picture_is_first_the_one_that_the_host_brings(client: Client) -> None:
+    given = example(client, 3)
+    segment = given.one("LDZNetSegmentImage")
+    result = client.run(given.graph)
+    assert report_of(result, segment).splitlines()[:3] == [
+        _line(result, segment, "sky", "found"),
+        _line(result, segment, "grass", "found"),
+        _line(result, segment, "red car", "not there"),
+    ]
 
 
 def test_several_phrases_and_negatives(client: Client) -> None:
