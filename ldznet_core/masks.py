@@ -11,6 +11,9 @@ from torch import Tensor
 SCORED_SHARE = 0.01
 """A phrase is scored by this share of the pixels, the most probable ones."""
 
+EDGE = 0.5
+"""The value at which a soft mask has its edge."""
+
 
 def resize(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Logits at another size, bilinear with ``align_corners=False``.

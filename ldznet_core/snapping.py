@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .errors import InputError, LDZNetError
-from .masks import grow, resize, subtract, threshold_mask
+from .masks import EDGE, grow, resize, subtract, threshold_mask
 from .pictures import size_of, to_picture
 from .segmentation import Segmentation
 
@@ -39,9 +39,6 @@ A trimap is 0 outside, 1 inside, and 0.5 where nothing is known.
 
 BAND_SHARE = 1 / 16
 """The band's reach, as a share of the picture's side: the best of those in docs/results.md."""
-
-EDGE = 0.5
-"""The probability at which a soft mask has its edge."""
 
 _OUTSIDE, _UNKNOWN, _INSIDE = 0.0, 0.5, 1.0
 

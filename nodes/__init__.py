@@ -10,6 +10,7 @@ from .load import LDZNetLoadHead, LDZNetLoadMiniature
 from .prompt_mask import LDZNetPromptMask
 from .segment import LDZNetSegment, LDZNetSegmentImage
 from .snap import LDZNetSnapMask
+from .split import LDZNetSplitMask
 
 __all__ = ["NODES", "register"]
 
@@ -21,5 +22,6 @@ NODES: list[type[io.ComfyNode]] = [
     LDZNetSegmentImage,
     LDZNetPromptMask,
     LDZNetSnapMask,
+    LDZNetSplitMask,
 ]
 """In the order of a workflow."""

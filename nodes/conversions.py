@@ -43,6 +43,19 @@ def pictures_of(image: Tensor) -> list[Tensor]:
     return [pixels[index : index + 1] for index in range(len(pixels))]
 
 
+def masks_of(mask: Tensor) -> list[Tensor]:
+    """The masks ``(H, W)`` of a MASK ``(B, H, W)``; some nodes give ``(H, W)`` for a single one.
+
+    Raises:
+        InputError: It holds no mask.
+    """
+    if mask.ndim < 2 or 0 in mask.shape:
+        raise InputError(
+            f"expected a MASK (B, H, W) with pixels, got {tuple(mask.shape)}: connect a mask"
+        )
+    return list(mask.reshape(-1, *mask.shape[-2:]))
+
+
 def to_batch(maps: list[Tensor]) -> Tensor:
     """Maps ``(H, W)`` or ``(H, W, 3)`` of equal size as a MASK or an IMAGE, on the CPU."""
     return torch.stack([each.detach().float().cpu() for each in maps])

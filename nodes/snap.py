@@ -10,7 +10,7 @@ from torch import Tensor
 from ..ldznet_core import InputError
 from ..ldznet_core.masks import resize
 from ..ldznet_core.snapping import snap
-from .conversions import pictures_of, to_batch
+from .conversions import masks_of, pictures_of, to_batch
 from .schema import CATEGORY, described, output
 
 
@@ -72,11 +72,7 @@ class LDZNetSnapMask(io.ComfyNode):
 
 def _pairs(pictures: list[Tensor], mask: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Each picture with its mask ``(H, W)``; a single one of either goes with all of the other."""
-    if mask.ndim < 2 or 0 in mask.shape:
-        raise InputError(
-            f"expected a MASK (B, H, W) with pixels, got {tuple(mask.shape)}: connect a mask"
-        )
-    masks = list(mask.reshape(-1, *mask.shape[-2:]))
+    masks = masks_of(mask)
     if len(masks) != len(pictures) and 1 not in (len(masks), len(pictures)):
         raise InputError(
             f"expected one mask for each picture, got {len(masks)} masks for {len(pictures)} "

@@ -21,10 +21,11 @@ IDS = [
     "LDZNetSegmentImage",
     "LDZNetPromptMask",
     "LDZNetSnapMask",
+    "LDZNetSplitMask",
 ]
 
 
-def test_the_door_gives_the_seven_nodes_in_the_order_of_a_workflow(pack: Pack) -> None:
+def test_the_door_gives_the_eight_nodes_in_the_order_of_a_workflow(pack: Pack) -> None:
     assert list(pack.nodes()) == IDS
 
 
@@ -77,7 +78,7 @@ spec = importlib.util.spec_from_file_location("pack", {str(root / "__init__.py")
 sys.modules["pack"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["pack"])
 extension = asyncio.run(sys.modules["pack"].comfy_entrypoint())
-assert len(asyncio.run(extension.get_node_list())) == 7
+assert len(asyncio.run(extension.get_node_list())) == 8
 heavy = {{"diffusers", "transformers", "accelerate", "torch._dynamo", "torch._inductor"}}
 print(sorted(heavy & (set(sys.modules) - before)))
 """

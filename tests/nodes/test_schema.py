@@ -61,6 +61,12 @@ INPUTS: dict[str, Sockets] = {
         ("feather", "INT optional"),
     ],
     "LDZNetSnapMask": [("image", "IMAGE"), ("mask", "MASK"), ("band", "INT")],
+    "LDZNetSplitMask": [
+        ("mask", "MASK"),
+        ("least_area", "FLOAT"),
+        ("most", "INT"),
+        ("order", "COMBO"),
+    ],
 }
 OUTPUTS: dict[str, Sockets] = {
     "LDZNetLoadMiniature": [("model", "MODEL"), ("clip", "CLIP"), ("vae", "VAE")],
@@ -70,6 +76,7 @@ OUTPUTS: dict[str, Sockets] = {
     "LDZNetSegmentImage": MASKS,
     "LDZNetPromptMask": [("mask", "MASK"), ("heatmap", "IMAGE")],
     "LDZNetSnapMask": [("mask", "MASK")],
+    "LDZNetSplitMask": [("mask", "MASK"), ("masks", "MASK list"), ("count", "INT")],
 }
 
 

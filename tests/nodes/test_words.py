@@ -68,7 +68,7 @@ by_example = pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem[0] for pat
 
 class TestLocales:
     def test_there_are_nodes(self) -> None:
-        assert len(NODES) == 7
+        assert len(NODES) == 8
 
     @pytest.mark.parametrize("language", LANGUAGES)
     def test_each_names_every_node(self, language: str) -> None:

@@ -23,6 +23,7 @@ NODES = {
     "LDZNetSegmentImage": ["MASK", "MASK", "IMAGE", "FLOAT", "MASK", "STRING"],
     "LDZNetPromptMask": ["MASK", "IMAGE"],
     "LDZNetSnapMask": ["MASK"],
+    "LDZNetSplitMask": ["MASK", "MASK", "INT"],
 }
 MILLISECONDS_TO_IMPORT = 300
 
@@ -56,6 +57,11 @@ class TestNodes:
         for node in ("LDZNetSegment", "LDZNetSegmentImage"):
             lists = every_client.object_info()[node]["output_is_list"]
             assert lists == [False, True, False, True, True, False]
+        assert every_client.object_info()["LDZNetSplitMask"]["output_is_list"] == [
+            False,
+            True,
+            False,
+        ]
 
 
 class TestLog:
