@@ -49,6 +49,12 @@ def outputs() -> list[io.Output]:
             is_list=True,
         ),
         output(io.String, "report", "In words: what was found, and where the features came from."),
+        output(
+            io.Boolean,
+            "found",
+            "Whether each phrase was found; of a batch, in any of its pictures.",
+            is_list=True,
+        ),
     ]
 
 
@@ -76,6 +82,7 @@ def node_output(
         [max(each.scores[phrase] for each in found) for phrase in phrases],
         [to_batch([each.probabilities[phrase] for each in found]) for phrase in phrases],
         text,
+        [any(each.found[phrase] for each in found) for phrase in phrases],
         ui={**shown, "text": (text,)},
     )
 
