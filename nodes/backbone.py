@@ -18,6 +18,7 @@ from ..ldznet_core.capture import BEST_TIMESTEP
 from ..ldznet_core.frames import STRIDE
 from ..ldznet_core.phrases import check_token_count
 from ..ldznet_core.taps import SD_LAYOUT, SDXL_LAYOUT, TapsOf, find_transformers
+from .levels import check_levels
 from .miniature import FAMILY as MINIATURE
 from .miniature import MiniatureModel
 from .probing import probe
@@ -82,9 +83,10 @@ class ComfyBackbone:
             vae: Its VAE; only what is seen of pictures needs one.
 
         Raises:
-            UnsupportedModelError: The model is of another family.
+            UnsupportedModelError: The model is of another family, or samples as none of them does.
         """
         self.family = family_of(model)
+        check_levels(model)
         self._model = model
         self._clip = clip.clone()
         self._clip.clip_layer(None)
@@ -93,7 +95,7 @@ class ComfyBackbone:
 
     def scaled(self, samples: Tensor) -> Tensor:
         """Latents ``(B, C, h, w)`` of a LATENT as the UNet takes them."""
-        latents: Tensor = self._model.model.process_latent_in(samples.float())
+        latents: Tensor = self._model.get_model_object("latent_format").process_in(samples.float())
         return latents
 
     @torch.inference_mode()

@@ -14,6 +14,7 @@ from ..ldznet_core.training_free.layers import layers_of
 from .auto_head import AutoHead, FittedHead, fitted
 from .backbone import check_trained, family_of, has_taps
 from .bank import BANK
+from .levels import check_levels
 from .managed_head import ManagedHead
 from .sampling import with_capture
 from .schema import CATEGORY, described, output
@@ -72,10 +73,10 @@ class LDZNetCapture(io.ComfyNode):
         family = family_of(model)
         head = None if head is None else fitted(head, family)
         attention = attention or isinstance(head, TrainingFree)
-        if not attention:
-            check_trained(family)
+        check_levels(model)
         blocks = set(blocks_of_built_in(family))
         if isinstance(head, ManagedHead):
+            check_trained(family)
             blocks |= set(head.config.taps)
         return io.NodeOutput(with_capture(model, BANK, _taps_of(family, sorted(blocks), attention)))
 
@@ -83,6 +84,7 @@ class LDZNetCapture(io.ComfyNode):
 def _taps_of(family: str, blocks: Sequence[int], attention: bool) -> TapsOf:
     """Finds the blocks that heads read, and the places that masks without a head read.
 
+    Of SDXL without attention there is neither: what the prompt changed is kept all the same.
     Samplers' passes are never ended early, so that the order of the two is free.
     """
 

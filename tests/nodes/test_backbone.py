@@ -149,7 +149,14 @@ class TestFamilies:
         with pytest.raises(error, match="for a trained head, got one of SDXL: choose the head"):
             call(nodes["LDZNetSegment"], **{**parts, "model": sdxl}, **asked)
         with pytest.raises(error, match=r"got one of SDXL: .* connect it to LD-ZNet Capture"):
-            call(nodes["LDZNetCapture"], model=sdxl)
+            call(nodes["LDZNetCapture"], model=sdxl, head=parts["head"])
+
+    def test_sdxl_is_captured_without_a_head_for_the_prompt_mask(
+        self, nodes: dict[str, Any]
+    ) -> None:
+        sdxl = tiny_model(sdxl_like(), context_dim=2048)
+        heard = call(nodes["LDZNetCapture"], model=sdxl).model
+        assert heard.get_wrappers("outer_sample", "ldznet")
 
     def test_the_capture_node_refuses_it_before_anything_is_sampled(self, pack: Pack) -> None:
         error = pack.module("ldznet_core").UnsupportedModelError
