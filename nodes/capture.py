@@ -32,33 +32,34 @@ class LDZNetCapture(io.ComfyNode):
             display_name="LD-ZNet Capture",
             category=CATEGORY,
             description=(
-                "Put it between the model and the sampler. While the sampler runs, LD-ZNet listens "
-                "to the UNet, so that masks of the finished picture cost no extra pass. The "
-                "picture stays the same, bit for bit."
+                "Put it between the model and the sampler. While the sampler runs, LD-ZNet records "
+                "what the UNet sees, so that masks of the finished picture need no extra pass. The "
+                "picture stays the same, bit for bit. One exception: after torch.compile, rounding "
+                "may differ, as the steps that are recorded run uncompiled."
             ),
             search_aliases=["hook", "features", "attention"],
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="A model of SD 1.x, or the miniature; with attention, SD 2.x or SDXL.",
+                    tooltip="An SD 1.x, SD 2.x or SDXL model, or the miniature.",
                 ),
                 io.Boolean.Input(
                     "attention",
                     default=False,
                     optional=True,
-                    tooltip="Listen for masks without a trained head (training-free), too.",
+                    tooltip="Also record attention, for the training-free head.",
                 ),
                 HeadSocket.Input(
                     "head",
                     optional=True,
                     tooltip=(
-                        "What to listen for: the head that will make the masks. Built-in ones "
-                        "need not be connected."
+                        "The head that will make the masks, so that what it needs is recorded. "
+                        "Built-in heads need no connection; auto, training-free and your own do."
                     ),
                 ),
             ],
             outputs=[
-                output(io.Model, "model", "The same model, listened to: for the sampler."),
+                output(io.Model, "model", "The same model. Connect it to the sampler."),
             ],
         )
 
