@@ -11,5 +11,5 @@ def preload(parser: argparse.ArgumentParser) -> None:
         "--ldznet-dir",
         type=str,
         default=None,
-        help="folder of LD-ZNet's heads (.safetensors); models/ldznet if not given",
+        help="folder of LD-ZNet's heads (.safetensors); by default models/ldznet",
     )

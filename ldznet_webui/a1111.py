@@ -230,8 +230,8 @@ def _model() -> Any:
     model = shared.sd_model
     if model is None:
         raise InputError(
-            "expected a checkpoint, got none, for the WebUI could not load one: choose one at the "
-            "top"
+            "expected a checkpoint, got none, because the WebUI could not load one: choose one at "
+            "the top"
         )
     return model
 

@@ -153,7 +153,7 @@ def _path(text: str, purpose: str) -> Path:
     """A path as it was pasted, maybe in quotes."""
     bare = text.strip().strip('"')
     if not bare:
-        raise InputError(f"expected a folder for {purpose}, got none: write its whole path")
+        raise InputError(f"expected a folder for {purpose}, got none: enter its full path")
     return Path(bare)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from ldznet_core import Segmentation
-from ldznet_core.masks import feather, grow, union
+from ldznet_core.masks import union
 from ldznet_core.overlay import overlay
 from ldznet_core.pictures import to_picture
 from ldznet_core.segmentation import NOTHING_READ
@@ -68,10 +68,7 @@ class Answer:
 
     def verdict(self, index: int) -> str:
         """What became of a phrase, in words."""
-        if self.segmentation.found[index]:
-            return "found"
-        is_there = self.segmentation.present[index]
-        return "there, but nothing is left of its mask" if is_there else "not there"
+        return self.segmentation.verdict(index)
 
     def summary(self) -> str:
         """What became of each phrase, and how, on one line."""
@@ -97,8 +94,7 @@ class Answer:
         return {"LD-ZNet features": self.features(), "LD-ZNet used head": self.head}
 
     def _edged(self) -> Tensor:
-        masks = self.segmentation.masks
-        return feather(grow(masks, self.settings.grow), self.settings.feather)
+        return self.segmentation.edged(self.settings.grow, self.settings.feather).masks
 
 
 def extended(infotext: str, more: dict[str, Any]) -> str:

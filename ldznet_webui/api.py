@@ -20,7 +20,7 @@ from .host import Host
 from .mask_request import MOST_MASK_PIXELS, MaskRequest, read_request, request_schema
 from .masking import mask_picture
 from .routing import MOST_BYTES, SentenceRoute, read_body
-from .settings import LONGEST_PHRASE, MOST_PHRASES
+from .settings import LONGEST_PHRASE, MOST_PHRASES, json_schema
 from .wire import LONGEST_SIDE, MOST_PIXELS, text_of
 
 PREFIX = "/ldznet/v1"
@@ -41,7 +41,7 @@ def add_routes(app: FastAPI, host: Callable[[], Host], credentials: str | None =
         return
 
     def info() -> dict[str, Any]:
-        """What there is: host, model, heads, the settings of a request, and its limits."""
+        """What there is: host, model, heads, limits, and what `mask` and the script can be told."""
         return describe(host())
 
     def mask(body: bytes = Depends(read_body)) -> dict[str, Any]:
@@ -82,7 +82,11 @@ def add_routes(app: FastAPI, host: Callable[[], Host], credentials: str | None =
 
 
 def describe(host: Host) -> dict[str, Any]:
-    """What ``/info`` says; no model is loaded for it."""
+    """What ``/info`` says; no model is loaded for it.
+
+    ``settings`` are the fields of a request for masks, ``script_settings`` those of a mapping in
+    the arguments of the script, for masks of what is generated.
+    """
     name = host.model_name()
     family, sentence = None, "no model is loaded; the first request for masks loads it"
     if name:
@@ -95,6 +99,7 @@ def describe(host: Host) -> dict[str, Any]:
         "info": sentence,
         "heads": list_heads(host.heads_folder()),
         "settings": request_schema()["properties"],
+        "script_settings": json_schema()["properties"],
         "limits": {
             "request_bytes": MOST_BYTES,
             "picture_pixels": MOST_PIXELS,

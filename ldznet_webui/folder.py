@@ -66,8 +66,8 @@ class FolderRun:
                 yield self._step(job, number, len(jobs), mask)
         except OSError as error:
             raise InputError(
-                f"expected to read {self.folder} and to write {self.out}, got {error}: see to it "
-                "and start again, what is done stays"
+                f"expected to read {self.folder} and to write {self.out}, got {error}: fix that "
+                "and start again, finished pictures are kept"
             ) from error
         finally:
             self._write_report()
@@ -75,8 +75,8 @@ class FolderRun:
     def _jobs(self) -> list[Job]:
         if not self.folder.is_dir():
             raise InputError(
-                f"expected a folder of pictures, got {str(self.folder)!r}, which is none: "
-                "write its whole path"
+                f"expected a folder of pictures, got {str(self.folder)!r}, which is no folder: "
+                "enter its full path"
             )
         if self.out.exists() and not self.out.is_dir():
             raise InputError(

@@ -85,8 +85,8 @@ def _model() -> Any:
         sd_models.forge_model_reload()
     except Exception as error:
         raise InputError(
-            "expected a checkpoint, got none, for Forge could not load one: choose one at the top "
-            f"({error!s:.300})"
+            "expected a checkpoint, got none, because Forge could not load one: choose one at the "
+            f"top ({error!s:.300})"
         ) from error
     model = sd_models.model_data.sd_model
     if not (model.is_sd1 or model.is_sd2 or model.is_sdxl):

@@ -48,7 +48,7 @@ def choose_head(name: str, family: str, folder: Path) -> str:
         if name not in names:
             raise InputError(
                 f"expected one of the heads {', '.join([AUTO_HEAD, *names])}, got {name[:80]!r}: "
-                f"put the file into {folder.name} among the models"
+                f"put the file into {folder}"
             )
         _check_family(name, family, folder)
         return name

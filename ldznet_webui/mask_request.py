@@ -71,7 +71,9 @@ def read_request(body: bytes) -> MaskRequest:
     except InputError:
         raise
     except (ValueError, RecursionError) as error:
-        raise InputError(f"expected JSON, got what is none ({error!s:.80}): correct it") from error
+        raise InputError(
+            f"expected JSON, got something else ({error!s:.80}): correct it"
+        ) from error
     if "image" not in values:
         raise InputError("expected a picture as image, got none: send one in base64")
     picture = picture_of(values["image"])

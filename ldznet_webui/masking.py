@@ -39,7 +39,7 @@ class Painted:
 
 
 def mask_picture(host: Host, picture: Image, settings: Settings, reason: str = "") -> Answer:
-    """Masks of any picture, by a probe for each phrase.
+    """Masks of any picture, by probes.
 
     Args:
         host: Whose model looks.
@@ -78,7 +78,7 @@ def mask_painted(host: Host, painted: Painted, settings: Settings) -> Answer:
         if settings.source == "sampling":
             raise InputError(
                 f"expected features captured while sampling, got none, because {features.reason}: "
-                "choose auto or probe"
+                "set Features (source) to auto or probe"
             )
         return mask_picture(host, painted.picture, settings, features.reason)
     heard = features

@@ -103,7 +103,8 @@ def _model() -> Any:
     model = shared.sd_model
     if model is None:
         raise InputError(
-            "expected a checkpoint, got none, for reForge could not load one: choose one at the top"
+            "expected a checkpoint, got none, because reForge could not load one: choose one at "
+            "the top"
         )
     return model
 

@@ -296,7 +296,10 @@ class Follower:
             shown.append((answer.overlay(picture), extended(said, answer.origin()), ""))
         if shown and (script := script_that_assembles(p)):
             shown = []
-            _say(processed, f"masks are not shown, as {script} would take them for its pictures")
+            _say(
+                processed,
+                f"masks are not shown, because {script} would mistake them for its pictures",
+            )
         for image, text, _ in shown:
             image.info["parameters"] = text
             processed.images.append(image)
@@ -327,9 +330,15 @@ def _mask_of_what_is_given(p: Any, host: Host, settings: Settings) -> Image.Imag
     """
     answer = mask_picture(host, p.init_images[0], settings)
     if not answer.found_anything and not settings.invert:
+        is_there = any(answer.segmentation.present)  # else no threshold helps
+        remedy = (
+            "lower the threshold, or check the negative phrases"
+            if is_there
+            else "try simpler words, or another head"
+        )
         raise InputError(
             f"expected something to repaint in the picture, found nothing ({answer.summary()}): "
-            "choose another phrase, or a lower threshold"
+            f"{remedy}"
         )
     return answer.union()
 
@@ -357,7 +366,7 @@ def _complain(p: Any, problem: object, processed: Any = None) -> None:
     if isinstance(problem, Exception) and not isinstance(problem, LDZNetError):
         _LOG.error("LD-ZNet failed", exc_info=problem)
         first_line = next(iter(str(problem).splitlines()), "")
-        problem = f"it failed ({type(problem).__name__}: {first_line}); the log says where"
+        problem = f"it failed ({type(problem).__name__}: {first_line}); see the log"
     else:
         _LOG.warning("LD-ZNet: %s", problem)
     p.extra_generation_params[ERROR_KEY] = str(problem)

@@ -190,7 +190,13 @@ def _may_be(name: str, given: Mapping[str, Any]) -> bool:
 
 
 FIELDS = (
-    Field("enabled", "flag", False, "LD-ZNet", "Mask what the phrases name in every picture."),
+    Field(
+        "enabled",
+        "flag",
+        False,
+        "LD-ZNet",
+        "Make masks of what the phrases name, in every picture.",
+    ),
     Field(
         "phrases",
         "lines",
@@ -212,7 +218,7 @@ FIELDS = (
         "number",
         0.5,
         "Threshold",
-        "Probability above which a pixel is in the mask: lower takes in more.",
+        "How sure a pixel must be to join the mask. Lower: a larger mask.",
         infotext="LD-ZNet threshold",
         minimum=0.01,
         maximum=0.99,
@@ -223,8 +229,9 @@ FIELDS = (
         "choice",
         "auto",
         "Features",
-        "sampling: those of the run itself, at no cost; probe: one extra pass for each phrase; "
-        "auto: the run's if there are any, else a probe.",
+        "auto: what was recorded while sampling, or one extra pass if there is nothing; sampling: "
+        "only what was recorded; probe: always one extra pass (heads of the paper's design: one "
+        "per phrase).",
         infotext="LD-ZNet source",
         choices=("auto", "sampling", "probe"),
     ),
@@ -233,8 +240,9 @@ FIELDS = (
         "name",
         AUTO_HEAD,
         "Head",
-        "The network that draws the masks, from models/ldznet; training-free takes none, and reads "
-        "the model's own attention; auto takes a network that fits the model, or none.",
+        "What makes the masks. auto: the first head that fits the checkpoint, or training-free; "
+        "training-free: needs no file, reads the model's own attention; others: built-in heads, "
+        "and your files in models/ldznet (or --ldznet-dir).",
         infotext="LD-ZNet head",
     ),
     Field(
@@ -242,7 +250,7 @@ FIELDS = (
         "whole",
         0,
         "Grow, pixels",
-        "How much further the masks reach to every side.",
+        "Expand the mask by this many pixels.",
         infotext="LD-ZNet grow",
         minimum=0,
         maximum=256,
@@ -253,7 +261,7 @@ FIELDS = (
         "whole",
         0,
         "Feather, pixels",
-        "Over how many pixels the masks' edges fade, to either side.",
+        "Soften the edge over this many pixels on each side.",
         infotext="LD-ZNet feather",
         minimum=0,
         maximum=256,
@@ -264,18 +272,24 @@ FIELDS = (
         "flag",
         False,
         "Invert",
-        "White where the thing is not.",
+        "Swap black and white in the masks.",
         infotext="LD-ZNet invert",
     ),
-    Field("append", "flag", True, "Show masks", "After the pictures, one for each phrase."),
-    Field("overlay", "flag", False, "Show overlay", "The picture under its masks in colour."),
-    Field("save", "flag", False, "Save masks", "As PNG, beside the pictures."),
+    Field(
+        "append", "flag", True, "Show masks", "Show the masks after the pictures, one per phrase."
+    ),
+    Field(
+        "overlay", "flag", False, "Show overlay", "Also show the picture with its masks in colour."
+    ),
+    Field(
+        "save", "flag", False, "Save masks", "Save the masks as PNG files, next to the pictures."
+    ),
     Field(
         "use_as_mask",
         "flag",
         False,
         "Use as inpaint mask",
-        "Repaint what the phrases name in the picture that is given: all of them, as one mask.",
+        "Repaint only what the phrases name in the input picture: all of it, as one mask.",
         infotext="LD-ZNet inpaint",
         is_img2img_only=True,
     ),

@@ -26,8 +26,8 @@ _OPEN = (
 """Shows this tab, as the host's own functions show theirs."""
 
 _REFUSAL = (
-    "Folders are out of reach while the server was started with --hide-ui-dir-config, or with "
-    "--share, --listen or the like without --enable-insecure-extension-access."
+    "Folders are switched off, because the server was started with --hide-ui-dir-config, or with "
+    "--share, --listen or similar without --enable-insecure-extension-access."
 )
 
 
@@ -51,7 +51,7 @@ class Tab:
                 self._doors[name] = ToolButton(
                     "🎭",
                     elem_id=f"{name}_send_to_ldznet",
-                    tooltip=f"Send image to {TITLE} tab, where words become masks.",
+                    tooltip=f"Send image to {TITLE} tab, to make masks from words.",
                 )
 
     def build(self) -> list[tuple[gr.Blocks, str, str]]:
@@ -144,13 +144,13 @@ def _build_folder(settings: list[Component]) -> None:
         with gr.Column():
             folder = gr.Textbox(
                 label="Folder of pictures",
-                info="Its whole path, on the machine where the server runs.",
+                info="Its full path, on the computer that runs the server.",
                 elem_id="ldznet_folder",
             )
             out = gr.Textbox(
                 label="Folder for the masks",
-                info="It is made if need be. A folder for each picture, report.json, and "
-                "inpaint-masks, which img2img's Batch takes as its mask directory.",
+                info="It is created if needed. It gets a folder for each picture, report.json, and "
+                "inpaint-masks, to use as the mask directory in img2img's Batch.",
                 elem_id="ldznet_out",
             )
             with gr.Row():

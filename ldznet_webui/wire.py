@@ -81,7 +81,7 @@ def _shown(text: str) -> str:
 def _no_picture(got: str) -> InputError:
     return InputError(
         f"expected a whole {', '.join(FORMATS)} picture in base64 as image, got {got}: send the "
-        "bytes of its file, for paths and addresses are not opened"
+        "bytes of its file, because paths and addresses are not opened"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -17,6 +18,7 @@ from ..ldznet_core.capture import BEST_TIMESTEP
 from ..ldznet_core.frames import STRIDE
 from ..ldznet_core.phrases import check_token_count
 from ..ldznet_core.taps import SD_LAYOUT, SDXL_LAYOUT, TapsOf, find_transformers
+from .levels import check_levels
 from .miniature import FAMILY as MINIATURE
 from .miniature import MiniatureModel
 from .probing import probe
@@ -81,9 +83,10 @@ class ComfyBackbone:
             vae: Its VAE; only what is seen of pictures needs one.
 
         Raises:
-            UnsupportedModelError: The model is of another family.
+            UnsupportedModelError: The model is of another family, or samples as none of them does.
         """
         self.family = family_of(model)
+        check_levels(model)
         self._model = model
         self._clip = clip.clone()
         self._clip.clip_layer(None)
@@ -92,7 +95,7 @@ class ComfyBackbone:
 
     def scaled(self, samples: Tensor) -> Tensor:
         """Latents ``(B, C, h, w)`` of a LATENT as the UNet takes them."""
-        latents: Tensor = self._model.model.process_latent_in(samples.float())
+        latents: Tensor = self._model.get_model_object("latent_format").process_in(samples.float())
         return latents
 
     @torch.inference_mode()
@@ -112,7 +115,7 @@ class ComfyBackbone:
         """Text features ``(P, 77, D)``; brackets in a phrase are brackets, and no emphasis.
 
         Raises:
-            InputError: A phrase has more than 77 tokens.
+            InputError: A phrase has more than 77 tokens, or one that ComfyUI would leave out.
         """
         return torch.cat([self._encode(phrase).context for phrase in phrases])
 
@@ -167,8 +170,19 @@ class ComfyBackbone:
             self._check_width(context)  # first: another family's tokens are counted otherwise
             count = _token_count(tokens)
             check_token_count(phrase, count)
+            self._check_read(phrase)
             self._texts[phrase] = _Text(context, pooled, count)
         return self._texts[phrase]
+
+    def _check_read(self, phrase: str) -> None:
+        """Refuse what would be left out without a word: embeddings that are not there."""
+        for part in (phrase, *(name.strip(",") for name in _EMBEDDING.findall(phrase))):
+            tokens = self._clip.tokenize(_literal(part), return_word_ids=True)
+            if part.strip() and _token_count(tokens) == _OF_NOTHING:
+                raise InputError(
+                    f"expected a phrase of words that the CLIP can read, got {part!r}, of which "
+                    "nothing is left: check the embedding's name, or write words"
+                )
 
     def _check_width(self, context: Tensor) -> None:
         width = self._model.model.model_config.unet_config["context_dim"]
@@ -190,6 +204,12 @@ class _Text(NamedTuple):
     """How many it has, the start and the end token included."""
 
 
+_OF_NOTHING = 2
+"""The tokens of a phrase without words: start and end."""
+
+_EMBEDDING = re.compile(r"(?:^|\s)(embedding:\S+)")
+"""What ComfyUI takes for the name of an embedding (comfy/sd1_clip.py, tokenize_with_weights)."""
+
 _Tokens: TypeAlias = dict[str, list[list[tuple[Any, ...]]]]
 """ComfyUI's tokens: by encoder, in chunks of 77; each is (token, weight, word)."""
 
@@ -204,7 +224,7 @@ def _token_count(tokens: _Tokens) -> int:
 
     SDXL's two encoders share a vocabulary, so that either of them counts the same.
     """
-    return 2 + max(
+    return _OF_NOTHING + max(
         sum(1 for chunk in chunks for _, _, word in chunk if word > 0) for chunks in tokens.values()
     )
 

@@ -14,6 +14,7 @@ from ..ldznet_core.training_free.layers import layers_of
 from .auto_head import AutoHead, FittedHead, fitted
 from .backbone import check_trained, family_of, has_taps
 from .bank import BANK
+from .levels import check_levels
 from .managed_head import ManagedHead
 from .sampling import with_capture
 from .schema import CATEGORY, described, output
@@ -31,33 +32,34 @@ class LDZNetCapture(io.ComfyNode):
             display_name="LD-ZNet Capture",
             category=CATEGORY,
             description=(
-                "Put it between the model and the sampler. While the sampler runs, LD-ZNet listens "
-                "to the UNet, so that masks of the finished picture cost no extra pass. The "
-                "picture stays the same, bit for bit."
+                "Put it between the model and the sampler. While the sampler runs, LD-ZNet records "
+                "what the UNet sees, so that masks of the finished picture need no extra pass. The "
+                "picture stays the same, bit for bit. One exception: after torch.compile, rounding "
+                "may differ, as the steps that are recorded run uncompiled."
             ),
             search_aliases=["hook", "features", "attention"],
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="A model of SD 1.x, or the miniature; with attention, SD 2.x or SDXL.",
+                    tooltip="An SD 1.x, SD 2.x or SDXL model, or the miniature.",
                 ),
                 io.Boolean.Input(
                     "attention",
                     default=False,
                     optional=True,
-                    tooltip="Listen for masks without a trained head (training-free), too.",
+                    tooltip="Also record attention, for the training-free head.",
                 ),
                 HeadSocket.Input(
                     "head",
                     optional=True,
                     tooltip=(
-                        "What to listen for: the head that will make the masks. Built-in ones "
-                        "need not be connected."
+                        "The head that will make the masks, so that what it needs is recorded. "
+                        "Built-in heads need no connection; auto, training-free and your own do."
                     ),
                 ),
             ],
             outputs=[
-                output(io.Model, "model", "The same model, listened to: for the sampler."),
+                output(io.Model, "model", "The same model. Connect it to the sampler."),
             ],
         )
 
@@ -72,10 +74,10 @@ class LDZNetCapture(io.ComfyNode):
         family = family_of(model)
         head = None if head is None else fitted(head, family)
         attention = attention or isinstance(head, TrainingFree)
-        if not attention:
-            check_trained(family)
+        check_levels(model)
         blocks = set(blocks_of_built_in(family))
         if isinstance(head, ManagedHead):
+            check_trained(family)
             blocks |= set(head.config.taps)
         return io.NodeOutput(with_capture(model, BANK, _taps_of(family, sorted(blocks), attention)))
 
@@ -83,6 +85,7 @@ class LDZNetCapture(io.ComfyNode):
 def _taps_of(family: str, blocks: Sequence[int], attention: bool) -> TapsOf:
     """Finds the blocks that heads read, and the places that masks without a head read.
 
+    Of SDXL without attention there is neither: what the prompt changed is kept all the same.
     Samplers' passes are never ended early, so that the order of the two is free.
     """
 

@@ -16,7 +16,7 @@ def edge_inputs() -> list[io.Input]:
             min=0,
             max=_MOST,
             optional=True,
-            tooltip="Pixels by which the masks reach further to every side.",
+            tooltip="Expand the mask by this many pixels.",
         ),
         io.Int.Input(
             "feather",
@@ -24,6 +24,6 @@ def edge_inputs() -> list[io.Input]:
             min=0,
             max=_MOST,
             optional=True,
-            tooltip="Pixels over which the masks' edges fade, to either side.",
+            tooltip="Soften the edge over this many pixels on each side.",
         ),
     ]

@@ -46,5 +46,5 @@ def head_files(name: str) -> list[Path]:
             return found
     raise CheckpointError(
         f"expected one of the heads {', '.join(head_names())}, got {name!r}: put the file into "
-        f"models/{FOLDER} and reload the node definitions"
+        f"models/{FOLDER} and press R to see it in the list"
     )

@@ -27,16 +27,16 @@ class LDZNetLoadMiniature(io.ComfyNode):
             display_name="Load LD-ZNet Miniature",
             category=CATEGORY,
             description=(
-                "A small text-to-image model that comes with the pack, for trying everything out "
-                "without a download. It paints simple scenes of 128x128 pixels, such as "
-                '"a red car in a meadow"; CFG 5 suits it.'
+                "A small text-to-image model that comes with the pack, so that you can try "
+                "everything without a download. It paints simple scenes at 128x128 pixels, such as "
+                '"a red car in a meadow". Use CFG 5.'
             ),
             search_aliases=["tiny model", "demo model", "ld-znet"],
             inputs=[],
             outputs=[
-                output(io.Model, "model", "For any sampler, as of SD 1.x."),
-                output(io.Clip, "clip", "For CLIPTextEncode and for LD-ZNet's masks."),
-                output(io.Vae, "vae", "Between pictures and latents, 8 pixels to a latent."),
+                output(io.Model, "model", "Works with any sampler, like an SD 1.x model."),
+                output(io.Clip, "clip", "For CLIP Text Encode and the nodes that make masks."),
+                output(io.Vae, "vae", "Turns pictures into latents and back."),
             ],
         )
 
@@ -57,11 +57,12 @@ class LDZNetLoadHead(io.ComfyNode):
             display_name="Load LD-ZNet Head",
             category=CATEGORY,
             description=(
-                "The network that turns a diffusion model's features into masks. A head belongs to "
-                "one family of models: the built-in ones to the miniature, those in models/ldznet "
-                "to what they were trained on. training-free is no network: it reads the attention "
-                "of any model of SD 1.x, SD 2.x or SDXL, and of the miniature. auto takes the "
-                "first that fits the model, and training-free where none does."
+                "The network that turns a diffusion model's features into masks. A head works with "
+                "one family of models: the built-in heads with the miniature, your own files in "
+                "models/ldznet with the family they were trained on. training-free needs no "
+                "network: it reads the attention of any SD 1.x, SD 2.x or SDXL model, or of the "
+                "miniature. auto picks the first head that fits the model, or training-free if "
+                "none does."
             ),
             search_aliases=["segmentation model", "mask model"],
             inputs=[
@@ -70,14 +71,18 @@ class LDZNetLoadHead(io.ComfyNode):
                     options=_choices(),
                     default=AUTO_HEAD,
                     tooltip=(
-                        "auto: the best for the model. Else a built-in head, or a .safetensors "
-                        "file in models/ldznet; training-free needs no file, and works with any "
-                        "SD 1.x, SD 2.x or SDXL model."
+                        "auto: the first head that fits your model. Or pick a built-in head, a "
+                        ".safetensors file from models/ldznet, or training-free, which needs no "
+                        "file and works with any SD 1.x, SD 2.x or SDXL model."
                     ),
                 )
             ],
             outputs=[
-                output(HeadSocket, "head", "For LD-ZNet Segment."),
+                output(
+                    HeadSocket,
+                    "head",
+                    "Connect it to LD-ZNet Capture and to Segment / Segment Image.",
+                ),
             ],
         )
 

@@ -17,6 +17,7 @@ from ..ldznet_core.frames import pad_to_multiple
 from ..ldznet_core.probe import probe_noise
 from ..ldznet_core.taps import TapsOf
 from .eager import uncompiled
+from .levels import sigma_of
 from .sampling import check_rows, without_capture
 
 
@@ -49,8 +50,8 @@ def probe(
     guider = CFGGuider(quiet)
     guider.set_conds([[context, {} if pooled is None else {"pooled_output": pooled}]], [])
     guider.set_cfg(1.0)
-    sigmas = quiet.get_model_object("model_sampling").sigma(torch.tensor([t]))
-    stored = quiet.model.process_latent_out(padded).expand(rows)
+    sigmas = sigma_of(quiet.get_model_object("model_sampling"), t)
+    stored = quiet.get_model_object("latent_format").process_out(padded).expand(rows)
     guider.sample(noise, stored, once, sigmas, disable_pbar=True)
     if once.features is None:
         raise RuntimeError("ComfyUI's guider did not call its sampler")

@@ -25,16 +25,17 @@ class LDZNetPromptMask(io.ComfyNode):
             display_name="LD-ZNet Prompt Mask",
             category=CATEGORY,
             description=(
-                "The mask of what the whole prompt was about, in a picture that was sampled after "
-                "LD-ZNet Capture. It needs no head, no phrase and no extra pass: it shows where "
-                "the prompt made the model see other noise than the negative prompt did. For a "
-                "mask of one thing, take LD-ZNet Segment."
+                "A mask of everything your prompt describes, for a picture sampled after LD-ZNet "
+                "Capture. It needs no head, no phrase and no extra pass: it shows where the prompt "
+                "changed the picture compared with the negative prompt. For a mask of one thing, "
+                "use LD-ZNet Segment."
             ),
             search_aliases=["subject mask", "saliency", "foreground", "diffedit"],
             is_output_node=True,
             inputs=[
                 io.Latent.Input(
-                    "samples", tooltip="Straight from a sampler whose model came through Capture."
+                    "samples",
+                    tooltip="Straight from the sampler, with LD-ZNet Capture before that sampler.",
                 ),
                 io.Float.Input(
                     "threshold",
@@ -42,16 +43,13 @@ class LDZNetPromptMask(io.ComfyNode):
                     min=0.01,
                     max=0.99,
                     step=0.01,
-                    tooltip=(
-                        "Share of three times the mean difference above which a pixel is in the "
-                        "mask: lower takes in more."
-                    ),
+                    tooltip="How strongly the prompt must act on a pixel. Lower: a larger mask.",
                 ),
                 *edge_inputs(),
             ],
             outputs=[
-                output(io.Mask, "mask", "What the prompt was about: one mask a picture."),
-                output(io.Image, "heatmap", "How much the prompt changed each pixel's noise."),
+                output(io.Mask, "mask", "What the prompt describes: one mask per picture."),
+                output(io.Image, "heatmap", "Where the prompt acts: the brighter, the more."),
             ],
         )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,7 @@ from ..ldznet_core.training_free.whole_prompt import PromptDifference, Side
 from .bank import Bank, Missing, first_found
 from .conditionings import conds_of, rows_of, uuids_of, whole_conds_of
 from .eager import uncompiled
+from .levels import timestep_of
 
 KEY = "ldznet"
 """Under which the wrappers stand in a MODEL."""
@@ -48,7 +50,7 @@ def with_capture(model: ModelPatcher, bank: Bank, taps_of: TapsOf = find_taps) -
     Args:
         model: Of a layout that the taps are known of.
         bank: Takes the features.
-        taps_of: Finds where they are taken.
+        taps_of: Finds where they are taken; nowhere, if only the prompt's difference is wanted.
 
     Raises:
         UnsupportedModelError: Its UNet is of another layout.
@@ -189,7 +191,7 @@ class _Run:
             t: Sigmas, all equal.
             uuids: Which conditionings are in it.
         """
-        timestep = float(self.model.model_sampling.timestep(t[:1]))
+        timestep = timestep_of(self.model.model_sampling, t[:1])
         self.timesteps.append(timestep)
         is_whole = len(x) == len(uuids) * self.shape[0] and x.shape[2:] == self.shape[2:]
         is_heard = is_in_window(timestep)
@@ -208,9 +210,9 @@ class _Run:
         rows = self._wanted_rows(timestep, uuids)
         if not rows:
             return call()
-        output = None
+        output, taps = None, self._taps  # of no taps, nothing need run uncompiled
         try:
-            with uncompiled(), capturing(self.unet, self._taps) as capture:
+            with uncompiled() if taps else nullcontext(), capturing(self.unet, taps) as capture:
                 output = call()
             check_rows(capture, len(x))
         except CaptureError as error:

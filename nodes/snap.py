@@ -25,18 +25,20 @@ class LDZNetSnapMask(io.ComfyNode):
             display_name="LD-ZNet Snap Mask",
             category=CATEGORY,
             description=(
-                "Moves the edges of a mask to where the picture's colours change, whatever node "
-                "made it. Masks from words are coarse, and gain most where the training-free head "
-                "made them. It needs the package pymatting."
+                "Moves the edges of any mask to where the colours of the picture change. It helps "
+                "most with the coarse masks of the training-free head. It needs the package "
+                "pymatting."
             ),
             search_aliases=["refine mask", "matting", "mask edges", "alpha matte"],
             inputs=[
-                io.Image.Input("image", tooltip="The picture that the mask is of, or a batch."),
+                io.Image.Input(
+                    "image", tooltip="The picture that the mask belongs to, or a batch."
+                ),
                 io.Mask.Input(
                     "mask",
                     tooltip=(
-                        "One mask for each picture, or any number for a single one; of another "
-                        "size than the picture, it is resized."
+                        "One mask per picture, or several masks of one picture. A mask of "
+                        "another size is resized."
                     ),
                 ),
                 io.Int.Input(
@@ -45,13 +47,13 @@ class LDZNetSnapMask(io.ComfyNode):
                     min=0,
                     max=256,
                     tooltip=(
-                        "Pixels to either side of the mask's edge where the colours decide; 0 "
-                        "takes a 16th of the picture's side."
+                        "How far the edge may move, in pixels on each side. 0: a 16th of the "
+                        "picture's side."
                     ),
                 ),
             ],
             outputs=[
-                output(io.Mask, "mask", "The mask, as large as the picture, with soft edges."),
+                output(io.Mask, "mask", "The mask with its new edges, as large as the picture."),
             ],
         )
 

@@ -25,9 +25,9 @@ class LDZNetSplitMask(io.ComfyNode):
             display_name="LD-ZNet Split Mask",
             category=CATEGORY,
             description=(
-                "Splits a mask into its separate pieces, whatever node made it. Words tell what is "
-                "masked, not which: two apples share one mask until they are split. It also drops "
-                "crumbs, or all but the largest pieces."
+                "Splits any mask into its separate pieces. A phrase says what to mask, not which "
+                "one: two apples share one mask until you split it. It can also drop tiny pieces, "
+                "or keep only the largest ones."
             ),
             search_aliases=[
                 "instances",
@@ -37,41 +37,43 @@ class LDZNetSplitMask(io.ComfyNode):
                 "remove small",
             ],
             inputs=[
-                io.Mask.Input("mask", tooltip="One mask or a batch; each is split by itself."),
+                io.Mask.Input(
+                    "mask", tooltip="One mask or a batch. Each mask is split on its own."
+                ),
                 io.Float.Input(
                     "least_area",
                     default=LEAST_AREA,
                     min=0.0,
                     max=100.0,
                     step=0.01,
-                    tooltip="Percent of the picture that a piece must cover to be kept.",
+                    tooltip="Drop pieces that cover less than this percentage of the picture.",
                 ),
                 io.Int.Input(
                     "most",
                     default=0,
                     min=0,
                     max=4096,
-                    tooltip="How many of a mask's largest pieces are kept; 0 keeps all.",
+                    tooltip="Keep only this many pieces per mask, the largest ones. 0 keeps all.",
                 ),
                 io.Combo.Input(
                     "order",
                     options=list(ORDERS),
                     default=ORDERS[0],
                     tooltip=(
-                        "How the pieces of a mask follow each other: by their centres, or the "
-                        "largest first."
+                        "The order of a mask's pieces: by where their centres are, or the largest "
+                        "first."
                     ),
                 ),
             ],
             outputs=[
-                output(io.Mask, "mask", "All pieces that are kept, together: one for each mask."),
+                output(io.Mask, "mask", "All kept pieces together, one for each mask."),
                 output(
                     io.Mask,
                     "masks",
-                    "One mask for each piece; if none is left, a single empty one.",
+                    "One mask per piece. If no piece is left, one empty mask.",
                     is_list=True,
                 ),
-                output(io.Int, "count", "How many pieces are left, of all masks together."),
+                output(io.Int, "count", "How many pieces are left in all masks together."),
             ],
         )
 

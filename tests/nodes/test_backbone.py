@@ -149,7 +149,14 @@ class TestFamilies:
         with pytest.raises(error, match="for a trained head, got one of SDXL: choose the head"):
             call(nodes["LDZNetSegment"], **{**parts, "model": sdxl}, **asked)
         with pytest.raises(error, match=r"got one of SDXL: .* connect it to LD-ZNet Capture"):
-            call(nodes["LDZNetCapture"], model=sdxl)
+            call(nodes["LDZNetCapture"], model=sdxl, head=parts["head"])
+
+    def test_sdxl_is_captured_without_a_head_for_the_prompt_mask(
+        self, nodes: dict[str, Any]
+    ) -> None:
+        sdxl = tiny_model(sdxl_like(), context_dim=2048)
+        heard = call(nodes["LDZNetCapture"], model=sdxl).model
+        assert heard.get_wrappers("outer_sample", "ldznet")
 
     def test_the_capture_node_refuses_it_before_anything_is_sampled(self, pack: Pack) -> None:
         error = pack.module("ldznet_core").UnsupportedModelError
@@ -185,6 +192,26 @@ class TestPhrases:
         )
         with pytest.raises(input_error, match="at most 77 tokens, got 78"):
             backbone.encode_text([f"{longest} car"])
+
+    @pytest.mark.parametrize(
+        ("phrase", "named"),
+        [
+            ("embedding:gone", "embedding:gone"),
+            ("a red car embedding:gone", "embedding:gone"),
+            ("embedding:gone, on a beach", "embedding:gone"),
+        ],
+    )
+    def test_one_that_the_host_would_leave_out_is_refused(
+        self, backbone: Any, input_error: type[Exception], phrase: str, named: str
+    ) -> None:
+        sentence = f"expected a phrase of words that the CLIP can read, got '{named}', of which"
+        with pytest.raises(input_error) as told:
+            backbone.encode_text([phrase])
+        assert str(told.value).startswith(sentence)
+
+    @pytest.mark.parametrize("phrase", ["", "an embedding: of wood", "a car, red", "?"])
+    def test_no_other_is(self, backbone: Any, phrase: str) -> None:
+        assert backbone.encode_text([phrase]).isfinite().all()
 
     def test_a_clip_of_another_model_is_told_by_its_width(
         self, pack: Pack, loaded: SimpleNamespace, input_error: type[Exception]

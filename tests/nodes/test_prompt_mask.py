@@ -98,6 +98,47 @@ class TestMasks:
         assert len(masked(samples).ui["images"]) == 2
 
 
+class TestCaptureOfNothingElse:
+    """As of SDXL, where no head and no attention was asked for."""
+
+    @pytest.fixture
+    def only(self, pack: Pack, loaded: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Any:
+        """A LATENT of the miniature, listened to in no place; passes may stay compiled."""
+
+        def uncompiled() -> None:
+            raise AssertionError("a pass was run uncompiled")
+
+        sampling, bank = pack.module("nodes.sampling"), pack.module("nodes.bank").BANK
+        heard = sampling.with_capture(loaded.model, bank, lambda unet: {})
+        clip = loaded.clip
+        texts = ("a red car in a meadow", "")
+        conds = [[[clip.encode_from_tokens(clip.tokenize(text)), {}]] for text in texts]
+        with monkeypatch.context() as patch:
+            patch.setattr(sampling, "uncompiled", uncompiled)
+            return {"samples": run(guider(heard, *conds), TIMESTEPS, size=(16, 16), seed=5)}
+
+    def test_the_mask_is_the_same(self, paint: Any, masked: Any, only: Any) -> None:
+        mask = masked(only).mask
+        assert mask.any()
+        assert torch.equal(mask, masked(paint(seed=5)).mask)
+
+    def test_masks_of_phrases_make_a_probe_and_say_why(
+        self, nodes: dict[str, Any], segment: Any, only: Any
+    ) -> None:
+        free = call(nodes["LDZNetLoadHead"], head_name="training-free").head
+        report = segment(only, "a red car", head=free).report
+        assert report.splitlines()[-1].endswith(
+            "because LD-ZNet Capture did not listen for attention (connect this head to it)"
+        )
+
+    def test_masks_of_phrases_from_the_run_alone_are_refused_with_the_remedy(
+        self, nodes: dict[str, Any], segment: Any, only: Any, input_error: type[Exception]
+    ) -> None:
+        free = call(nodes["LDZNetLoadHead"], head_name="training-free").head
+        with pytest.raises(input_error, match="did not listen for attention"):
+            segment(only, "a red car", head=free, source="sampling")
+
+
 class TestRefusals:
     def test_a_run_without_guidance_is_told(
         self, paint: Any, masked: Any, input_error: type[Exception]

@@ -40,6 +40,7 @@ INPUTS: dict[str, Sockets] = {
         ("negative_phrases", "STRING optional"),
         ("grow", "INT optional"),
         ("feather", "INT optional"),
+        ("keep_absent", "BOOLEAN optional"),
         ("vae", "VAE optional"),
     ],
     "LDZNetSegmentImage": [
@@ -53,6 +54,7 @@ INPUTS: dict[str, Sockets] = {
         ("negative_phrases", "STRING optional"),
         ("grow", "INT optional"),
         ("feather", "INT optional"),
+        ("keep_absent", "BOOLEAN optional"),
     ],
     "LDZNetPromptMask": [
         ("samples", "LATENT"),

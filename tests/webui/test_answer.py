@@ -63,6 +63,16 @@ def test_grown_and_feathered_masks_reach_further(answer: Answer) -> None:
     assert 0 < pixels(soft.masks()[0])[8, 8] < 255
 
 
+def test_grown_masks_leave_out_what_negatives_take_out() -> None:
+    logits = torch.full((2, 16, 16), -9.0)
+    logits[0, :, :8] = 9.0
+    logits[1, :, 8:] = 9.0
+    found = read_logits(logits, Request.checked(["left"], ["right"], 0.5), (16, 16), 0.5)
+    (left,) = Answer(found, Settings(grow=3), "miniature", "model").masks()
+    assert pixels(left)[:, :8].min() == 255
+    assert not pixels(left)[:, 8:].any()
+
+
 def test_the_summary_says_of_each_what_became_of_it(answer: Answer) -> None:
     assert answer.summary() == (
         "left found (1.00), top, and wide found (1.00), gone not there (0.00); features: sampling "

@@ -28,6 +28,7 @@ from ldznet_core.world import draw_layout, render
 from ldznet_webui import mask_request, routing
 from ldznet_webui.api import add_routes, version
 from ldznet_webui.mask_request import SETTINGS
+from ldznet_webui.settings import Settings
 from ldznet_webui.wire import text_of
 
 from .miniature_host import MiniatureHost
@@ -386,6 +387,16 @@ class TestInfo:
         assert set(defaults) == set(SETTINGS)
         defaults.pop("phrases")
         assert post(**defaults).json() == post().json()
+
+    def test_its_script_settings_are_those_that_a_mapping_in_args_may_say(
+        self, client: TestClient
+    ) -> None:
+        settings = client.get(INFO).json()["script_settings"]
+        defaults = {name: each["default"] for name, each in settings.items()}
+        asked = {**defaults, "phrases": ["owl"], "enabled": True}
+        assert Settings.of_arguments([asked]) == Settings(enabled=True, phrases=("owl",))
+        assert list(settings) == list(Settings.__dataclass_fields__)
+        assert settings["source"]["enum"] == ["auto", "sampling", "probe"]
 
     def test_its_limits_are_those_that_are_held(self, client: TestClient) -> None:
         limits = client.get(INFO).json()["limits"]

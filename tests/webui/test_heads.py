@@ -95,6 +95,7 @@ class TestChoosing:
         ) as caught:
             choose_head(name, "tiny", folder)
         assert len(str(caught.value)) < 400
+        assert str(caught.value).endswith(f": put the file into {folder}")
 
 
 class TestListening:

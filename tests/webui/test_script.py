@@ -20,7 +20,7 @@ from ldznet_core.auto_head import fitting_head
 from ldznet_core.checkpoint import BUILT_IN
 from ldznet_webui import heads
 from ldznet_webui.script import ATTRIBUTE, ERROR_KEY, Follower
-from ldznet_webui.settings import FIELDS
+from ldznet_webui.settings import BY_NAME, FIELDS
 
 from .conftest import Drawn
 from .generating import (
@@ -163,7 +163,7 @@ class TestMasks:
         p = Processing(script_args=(1,), scripts=Scripts([title]))
         done = studio.run(p, phrases="owl", overlay=True, save=True)
         assert len(done.images) == images
-        assert ("not shown, as SD upscale would" in done.comments) == (images == 1)
+        assert ("not shown, because SD upscale would" in done.comments) == (images == 1)
         assert len(studio.saved) == 1
 
     def test_are_of_the_size_that_the_picture_got(self, studio: Studio) -> None:
@@ -200,6 +200,8 @@ class TestProbes:
         assert len(done.images) == 1
         assert "expected features captured while sampling" in p.extra_generation_params[ERROR_KEY]
         assert "LD-ZNet: expected features captured" in done.comments
+        assert "set Features (source) to auto or probe" in done.comments
+        assert BY_NAME["source"].label == "Features"
 
     def test_set_no_hook_while_sampling(self, studio: Studio) -> None:
         seen: list[int] = []
@@ -297,9 +299,7 @@ class TestTrouble:
         studio.host.loaded = RuntimeError("out of memory\nwith a long tail")
         p = Processing()
         assert len(studio.run(p, phrases="owl").images) == 1
-        assert list(p.comments) == [
-            "LD-ZNet: it failed (RuntimeError: out of memory); the log says where"
-        ]
+        assert list(p.comments) == ["LD-ZNet: it failed (RuntimeError: out of memory); see the log"]
 
     def test_nothing_happens_unless_masks_are_asked_for(self, studio: Studio) -> None:
         p = Processing()
@@ -430,6 +430,29 @@ class TestInpainting:
         assert not p.inpaint_full_res
         assert not p.inpainting_mask_invert
         assert p.comments
+
+    @pytest.mark.parametrize(
+        ("settings", "remedy"),
+        [
+            ({"phrases": "red car"}, "try simpler words, or another head"),
+            (
+                {"phrases": "owl", "negative_phrases": "owl"},
+                "lower the threshold, or check the negative phrases",
+            ),
+        ],
+    )
+    def test_of_nothing_tells_what_would_help(
+        self, studio: Studio, settings: dict[str, Any], remedy: str
+    ) -> None:
+        """What is not there has an empty mask at any threshold."""
+        p = Processing(init_images=[studio.drawings[0].picture])
+        studio.run(p, use_as_mask=True, **settings)
+        assert next(iter(p.comments)).endswith(remedy)
+
+    def test_of_what_is_not_there_is_nothing_at_the_lowest_threshold(self, studio: Studio) -> None:
+        p = Processing(init_images=[studio.drawings[0].picture])
+        studio.run(p, use_as_mask=True, phrases="red car", threshold=0.01)
+        assert not pixels(p.image_mask).any()
 
     def test_what_one_picture_of_several_came_to_is_its_own(self, studio: Studio) -> None:
         """As in img2img's batch, which gives the same object one picture after another."""

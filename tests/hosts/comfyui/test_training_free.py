@@ -157,10 +157,11 @@ def test_an_error_in_the_unet_leaves_nothing(client: Client) -> None:
     assert (state["hooks"], state["bank"]) == ([], before)
 
 
-def test_sdxl_is_refused_without_attention_and_told_what_to_do(client: Client) -> None:
+def test_sdxl_is_refused_to_trained_heads_and_told_what_to_do(client: Client) -> None:
     graph = client.graph()
     foreign = graph.add("LDZTestForeignModel", family="sdxl")
-    graph.add("LDZTestRead", value=graph.add("LDZNetCapture", model=foreign))
+    head = graph.add("LDZNetLoadHead", head_name="miniature")[0]
+    graph.add("LDZTestRead", value=graph.add("LDZNetCapture", model=foreign, head=head))
     failure = client.run(graph, may_fail=True).failure
     assert failure is not None
     assert "got one of SDXL: choose the head auto or training-free, and connect" in failure.message
@@ -186,3 +187,7 @@ def test_a_small_sdxl_of_the_host_s_own_classes_goes_the_whole_way(server: Serve
     assert found["captured"] == found["probed"] == [[2, 192, 256], True]
     assert found["full_size_mib"] <= 64
     assert found["hooks"] == 0
+    assert found["alone"] == [0, True]
+    assert (found["edm_scaled"], found["edm_difference"]) == (True, True)
+    assert 300 <= found["edm_timestep"] <= 500
+    assert found["edm_captured"] == found["edm_probed"] == [[2, 192, 256], True]

@@ -68,6 +68,8 @@ def whole_way() -> dict[str, Any]:
         "probed": segmenter.segment_latents(scaled, phrases),
     }
     return {
+        **without_a_head(model, prompts),
+        **of_edm(model, clip, prompts),
         "identical": torch.equal(*latents),
         "counts": backbone.count_tokens(["a cat", ""]),
         "places": len(kept.blocks),
@@ -75,6 +77,39 @@ def whole_way() -> dict[str, Any]:
         "full_size_mib": full_size_bytes(kept) / 2**20,
         "hooks": sum(len(each._forward_hooks) for each in model.model.diffusion_model.modules()),
         **{name: looked_at(answer) for name, answer in answers.items()},
+    }
+
+
+def without_a_head(model: Any, prompts: Any) -> dict[str, Any]:
+    """What is kept of a run for the prompt's mask alone."""
+    from ldznet_pack.nodes.bank import BANK
+    from ldznet_pack.nodes.capture import LDZNetCapture
+
+    seen = BANK.seen(paint(LDZNetCapture.execute(model).result[0], prompts))
+    return {"alone": [len(seen.features.blocks), bool(seen.difference.isfinite().all())]}
+
+
+def of_edm(model: Any, clip: Any, prompts: Any) -> dict[str, Any]:
+    """The same after ComfyUI's node that has it sample as Playground v2.5 does."""
+    from comfy_extras.nodes_model_advanced import ModelSamplingContinuousEDM
+    from ldznet_pack.ldznet_core import Segmenter
+    from ldznet_pack.ldznet_core.training_free import TrainingFree
+    from ldznet_pack.nodes.backbone import ComfyBackbone
+    from ldznet_pack.nodes.bank import BANK
+    from ldznet_pack.nodes.capture import LDZNetCapture
+
+    (set_up,) = ModelSamplingContinuousEDM().patch(model, "edm_playground_v2.5", 80.0, 0.002)
+    latents = paint(LDZNetCapture.execute(set_up, attention=True).result[0], prompts)
+    seen, backbone = BANK.seen(latents), ComfyBackbone(set_up, clip)
+    segmenter, scaled = Segmenter(backbone, TrainingFree()), backbone.scaled(latents)
+    phrases = ["a cat", "the sky"]
+    format_of_it = set_up.get_model_object("latent_format")
+    return {
+        "edm_scaled": bool((scaled == format_of_it.process_in(latents)).all()),
+        "edm_timestep": seen.features.timestep,
+        "edm_difference": bool(seen.difference.isfinite().all()),
+        "edm_captured": looked_at(segmenter.segment_features(scaled, seen.features, phrases)),
+        "edm_probed": looked_at(segmenter.segment_latents(scaled, phrases)),
     }
 
 

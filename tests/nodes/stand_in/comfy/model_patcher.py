@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any
 
@@ -26,11 +27,13 @@ class ModelPatcher:
         self.size = size
         self.model_options: dict[str, Any] = {"transformer_options": {}}
         self.wrappers: Wrappers = {}
+        self.object_patches: dict[str, Any] = {}
 
     def clone(self) -> ModelPatcher:
         """A MODEL of the same network: options are copied deeply, wrappers stay the objects."""
         clone = type(self)(self.model, self.load_device, self.offload_device, self.model_size())
         clone.model_options = copy.deepcopy(self.model_options)
+        clone.object_patches = dict(self.object_patches)
         clone.wrappers = {
             place: {key: list(wrappers) for key, wrappers in by_key.items()}
             for place, by_key in self.wrappers.items()
@@ -53,7 +56,22 @@ class ModelPatcher:
         self.model_options["sampler_post_cfg_function"] = [*functions, post_cfg_function]
 
     def get_model_object(self, name: str) -> Any:
-        return attrgetter(name)(self.model)
+        return self.object_patches.get(name) or attrgetter(name)(self.model)
+
+    def add_object_patch(self, name: str, obj: Any) -> None:
+        self.object_patches[name] = obj
+
+    @contextmanager
+    def patched(self) -> Iterator[None]:
+        """The network with its parts replaced; the host does it while a model is loaded."""
+        before = {name: getattr(self.model, name) for name in self.object_patches}
+        for name, part in self.object_patches.items():
+            setattr(self.model, name, part)
+        try:
+            yield
+        finally:
+            for name, part in before.items():
+                setattr(self.model, name, part)
 
     def model_size(self) -> int:
         """Bytes of the weights."""

@@ -1,4 +1,4 @@
-"""Imitates comfy/model_sampling.py of ComfyUI 0.8.0: sigmas, timesteps, noise (EPS, discrete)."""
+"""Imitates comfy/model_sampling.py of ComfyUI 0.8.0: sigmas, timesteps, noise (EPS, EDM)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ class ModelSamplingDiscrete(nn.Module):
 
     sigmas: Tensor
     log_sigmas: Tensor
+    sigma_data = 1.0
 
     def __init__(self) -> None:
         super().__init__()
@@ -19,6 +20,10 @@ class ModelSamplingDiscrete(nn.Module):
         sigmas = ((1 - kept) / kept).sqrt()
         self.register_buffer("sigmas", sigmas.float())
         self.register_buffer("log_sigmas", sigmas.log().float())
+
+    @property
+    def sigma_max(self) -> Tensor:
+        return self.sigmas[-1]
 
     def timestep(self, sigma: Tensor) -> Tensor:
         """The nearest of the levels, by the logarithm: a whole number."""
@@ -38,7 +43,7 @@ class ModelSamplingDiscrete(nn.Module):
 
     def calculate_input(self, sigma: Tensor, noise: Tensor) -> Tensor:
         """Noisy latents at the scale that the UNet was trained for."""
-        return noise / (_column(sigma) ** 2 + 1) ** 0.5
+        return noise / (_column(sigma) ** 2 + self.sigma_data**2) ** 0.5
 
     def calculate_denoised(
         self, sigma: Tensor, model_output: Tensor, model_input: Tensor
@@ -48,6 +53,41 @@ class ModelSamplingDiscrete(nn.Module):
     def noise_scaling(self, sigma: Tensor, noise: Tensor, latent_image: Tensor) -> Tensor:
         """Noise at a level on top of latents."""
         return noise * _column(sigma) + latent_image
+
+
+class ModelSamplingContinuousEDM(ModelSamplingDiscrete):
+    """Any level, told to the UNet by a logarithm; the host makes it of ContinuousEDM and EDM."""
+
+    def __init__(
+        self, sigma_min: float = 0.002, sigma_max: float = 80.0, data: float = 0.5
+    ) -> None:
+        super().__init__()
+        self.sigma_data = data
+        limits = torch.tensor([sigma_min, sigma_max]).log()
+        self.sigmas = torch.linspace(float(limits[0]), float(limits[1]), 1000).exp()
+        self.log_sigmas = self.sigmas.log()
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        return 0.25 * sigma.log()
+
+    def sigma(self, timestep: Tensor) -> Tensor:
+        return (timestep / 0.25).exp()
+
+    def calculate_denoised(
+        self, sigma: Tensor, model_output: Tensor, model_input: Tensor
+    ) -> Tensor:
+        level, data = _column(sigma), self.sigma_data
+        whole = level**2 + data**2
+        return model_input * data**2 / whole + model_output * level * data / whole**0.5
+
+
+class ModelSamplingFlux(nn.Module):
+    """A flow, whose levels go from 0 to 1; it has no `sigma_data`."""
+
+    sigma_max = torch.tensor(1.0)
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        return sigma
 
 
 def _column(sigma: Tensor) -> Tensor:

@@ -106,17 +106,18 @@ class CFGGuider:
         try:
             options = self.model_options["transformer_options"]
             wrappers = get_all_wrappers(WrappersMP.OUTER_SAMPLE, options)
-            output: Tensor = WrapperExecutor(self.outer_sample, self, wrappers).execute(
-                noise,
-                latent_image,
-                sampler,
-                sigmas,
-                denoise_mask,
-                callback,
-                disable_pbar,
-                seed,
-                latent_shapes=[latent_image.shape],
-            )
+            with self.model_patcher.patched():
+                output: Tensor = WrapperExecutor(self.outer_sample, self, wrappers).execute(
+                    noise,
+                    latent_image,
+                    sampler,
+                    sigmas,
+                    denoise_mask,
+                    callback,
+                    disable_pbar,
+                    seed,
+                    latent_shapes=[latent_image.shape],
+                )
         finally:
             self.model_options = kept
         del self.conds

@@ -1,11 +1,13 @@
 """Imitates comfy/sd1_clip.py of ComfyUI 0.8.0: SD 1.x's tokenizer with weights, its text encoder.
 
 Tokens are CLIP's own, from this project's copy of its vocabulary; the transformer is transformers'.
-Embeddings, chunks without emphasis and layers to skip are as in the host, as far as the pack asks.
+Embeddings (none is there), chunks without emphasis and layers to skip are as in the host, as
+far as the pack asks.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -35,7 +37,7 @@ class SDTokenizer:
     ) -> list[list[tuple[Any, ...]]]:
         words = [
             (token, weight, number)
-            for number, (segment, weight) in enumerate(_segments(text), start=1)
+            for number, (segment, weight) in enumerate(_without_embeddings(text), start=1)
             for token in self.tokenizer(segment)["input_ids"][1:-1]
         ]
         room = _LENGTH - 2
@@ -143,6 +145,18 @@ class SD1ClipModel(nn.Module):
 
     def load_sd(self, sd: Mapping[str, Tensor]) -> Any:
         return self.clip_l.load_sd(sd)
+
+
+def _without_embeddings(text: str) -> Iterator[tuple[str, float]]:
+    """The segments without names of embeddings, none of which is there; the host logs such."""
+    for segment, weight in _segments(text):
+        for part in re.split(r" (?=embedding:)", segment):
+            if part.startswith("embedding:"):
+                name, _, part = part.partition(" ")
+                logging.warning("%s does not exist, ignoring", name)
+                part = name[len(name.rstrip(",")) :] + part
+            if part:
+                yield part, weight
 
 
 def _segments(text: str) -> Iterator[tuple[str, float]]:
