@@ -109,7 +109,9 @@ class Segmentation:
         """What became of a phrase, in words."""
         if self.found[index]:
             return "found"
-        return "there, but nothing is left of its mask" if self.present[index] else "not there"
+        if self.present[index]:
+            return "there, but nothing is left of its mask"
+        return "not there (mask kept)" if self.masks[index].any() else "not there"
 
 
 def read_logits(

@@ -96,7 +96,7 @@ class Segmenter:
         threshold: float | None = 0.5,
         size: tuple[int, int] | None = None,
     ) -> Segmentation:
-        """Masks of a picture at its own size, by a probe of the backbone for each phrase.
+        """Masks of a picture at its own size, by a probe of the backbone.
 
         The picture is brought to the size on which the head was trained, as the procedure says,
         and its edge repeated up to whole latents; the logits are cut and resized back.
@@ -167,7 +167,7 @@ class Segmenter:
         threshold: float | None = 0.5,
         size: tuple[int, int] | None = None,
     ) -> Segmentation:
-        """Masks from latents alone, by a probe of the backbone for each phrase.
+        """Masks from latents alone, by a probe of the backbone.
 
         Args:
             latents: ``(1, C, h, w)``, clean, of any size.
@@ -333,7 +333,7 @@ class Segmenter:
         """What may help against logits that are no numbers; a head without weights has no dtype."""
         if self.head.config.reads == "attention":
             return _ANEW
-        return "load the head with dtype=torch.float32, or take another"
+        return "load the head in float32, or take another"
 
     def _checked_features(self, features: BlockFeatures | None, rows: int) -> dict[Any, Tensor]:
         """The features that the head reads; what is missing or misshapen is the head's to say."""

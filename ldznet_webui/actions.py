@@ -29,7 +29,7 @@ from .settings import Settings
 T = TypeVar("T")
 
 PHRASES = ("phrases", "negative_phrases")
-NUMBERS = ("threshold", "grow", "feather", "head", "invert")
+NUMBERS = ("threshold", "grow", "feather", "head", "invert", "keep_absent")
 SETTINGS = (*PHRASES, *NUMBERS)
 """What can be set in the tab; these are the last arguments of what works, in this order."""
 

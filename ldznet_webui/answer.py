@@ -56,7 +56,7 @@ class Answer:
     @property
     def found_anything(self) -> bool:
         """Whether any mask has something in it, before it is inverted."""
-        return any(self.segmentation.found)
+        return bool(self.segmentation.masks.any())
 
     def features(self) -> str:
         """Where the features came from, in words."""

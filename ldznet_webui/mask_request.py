@@ -25,6 +25,7 @@ SETTINGS = (
     "grow",
     "feather",
     "invert",
+    "keep_absent",
     "overlay",
 )
 """What of the table a request may say; the rest is about generating."""

@@ -100,7 +100,12 @@ def _answer(
     backbone = host.backbone()
     head = choose_head(settings.head, backbone.family, host.heads_folder())
     with KEEPER.at_work(head, host.heads_folder(), host.device(), host.head_dtype()) as network:
-        segmenter = Segmenter(backbone, network, phrases_per_pass=PHRASES_PER_PASS)
+        segmenter = Segmenter(
+            backbone,
+            network,
+            phrases_per_pass=PHRASES_PER_PASS,
+            keep_absent=settings.keep_absent,
+        )
         return Answer(segment(segmenter), settings, head, host.model_name(), reason)
 
 

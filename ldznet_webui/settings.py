@@ -130,6 +130,7 @@ class Settings:
     overlay: bool = False
     save: bool = False
     use_as_mask: bool = False
+    keep_absent: bool = False
 
     @classmethod
     def of_mapping(cls, values: Mapping[str, Any]) -> Settings:
@@ -292,6 +293,14 @@ FIELDS = (
         "Repaint only what the phrases name in the input picture: all of it, as one mask.",
         infotext="LD-ZNet inpaint",
         is_img2img_only=True,
+    ),
+    Field(
+        "keep_absent",
+        "flag",
+        False,
+        "Keep absent",
+        "Make a mask even where the score says that the thing is not there.",
+        infotext="LD-ZNet keep absent",
     ),
 )
 """Every setting, in the order of the panel; new ones go to the end, for requests may count them."""

@@ -31,7 +31,7 @@ def outputs() -> list[io.Output]:
     """The outputs of every node that makes masks, in the order of `node_output`."""
     return [
         output(
-            io.Mask, "mask", "All phrases together, less the negative ones: one mask a picture."
+            io.Mask, "mask", "All phrases together, without the negative ones: one mask a picture."
         ),
         output(io.Mask, "masks", "One mask for each phrase, in their order.", is_list=True),
         output(io.Image, "heatmap", "How likely each pixel is, each phrase in its own colour."),

@@ -55,9 +55,9 @@ class LDZNetSegment(io.ComfyNode):
                     options=["auto", "sampling", "probe"],
                     default="auto",
                     tooltip=(
-                        "Where the features come from. auto: from the sampler's run if LD-ZNet "
-                        "Capture listened to it, else from one extra pass; sampling: only from the "
-                        "run; probe: always an extra pass (the paper's head: one a phrase)."
+                        "Where the features come from. auto: what LD-ZNet Capture recorded, else "
+                        "one extra pass; sampling: only what was recorded; probe: always one extra "
+                        "pass (heads of the paper's design: one per phrase)."
                     ),
                 ),
                 *_options(),
@@ -66,7 +66,7 @@ class LDZNetSegment(io.ComfyNode):
                     optional=True,
                     tooltip=(
                         "The VAE of the same checkpoint. With it trained heads see the picture as "
-                        "it came out, and find more; it costs a decoding and an encoding."
+                        "it came out, and find more; it takes one decode and one encode more."
                     ),
                 ),
             ],
@@ -188,7 +188,9 @@ class LDZNetSegmentImage(io.ComfyNode):
 def _networks() -> list[io.Input]:
     return [
         HeadSocket.Input("head", tooltip="From Load LD-ZNet Head: made for this model, or auto."),
-        io.Model.Input("model", tooltip="What painted the picture, or a model of its family."),
+        io.Model.Input(
+            "model", tooltip="The model that painted the picture, or one of its family."
+        ),
         io.Clip.Input("clip", tooltip="The CLIP of the same checkpoint."),
     ]
 
@@ -207,7 +209,7 @@ def _request() -> list[io.Input]:
             min=0.01,
             max=0.99,
             step=0.01,
-            tooltip="Probability above which a pixel is in the mask: lower takes in more.",
+            tooltip="How sure a pixel must be to be in the mask. Lower: a larger mask.",
         ),
     ]
 
@@ -219,7 +221,9 @@ def _options() -> list[io.Input]:
             multiline=True,
             optional=True,
             default="",
-            tooltip="What to take out of every mask, one a line; what is absent takes nothing.",
+            tooltip=(
+                "What to take out of every mask, one phrase a line; what is absent takes nothing."
+            ),
             placeholder="take out of every mask (optional)",
         ),
         *edge_inputs(),

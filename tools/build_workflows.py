@@ -244,12 +244,34 @@ def two_passes(sheet: Sheet) -> None:
     sheet.group("5 · Masks of the second pass", [asking], CYAN)
 
 
+def pieces_and_prompt(sheet: Sheet) -> None:
+    """A mask split into its pieces, and the map of the whole prompt."""
+    loaded = load_miniature(
+        sheet,
+        "## Which one, and what the prompt was about\n\n"
+        "Press **Run**. *apple* marks both apples; *LD-ZNet Split Mask* makes a mask of each (3), "
+        "from left to right. Raise *least_area* to drop crumbs.\n\n"
+        "*LD-ZNet Prompt Mask* shows all that the prompt was about (4). It needs no phrase and no "
+        "head, but a CFG above 1.",
+    )
+    painted = paint(sheet, loaded, MINIATURE, "a red apple left of a green apple in a meadow", 12)
+    asking, masks = sheet.columns(SEGMENT_WIDTH, PICTURE_WIDTH)
+    segment = ask(asking, loaded, painted, phrases="apple")
+    split = masks.add("LDZNetSplitMask", 150, wires={"mask": segment["mask"]})
+    show_masks(masks, split, ["left", "right"])
+    sheet.group("3 · Each apple by itself", [asking, masks], CYAN)
+    (about,) = sheet.columns(PICTURE_WIDTH)
+    about.add("LDZNetPromptMask", PREVIEW_HEIGHT + 150, wires={"samples": painted.latent})
+    sheet.group("4 · The whole prompt", [about], CYAN)
+
+
 WORKFLOWS: dict[str, Callable[[Sheet], None]] = {
     "1 Masks and inpaint (miniature)": masks_and_inpaint,
     "2 Masks and inpaint (SD 1)": masks_and_inpaint_sd1,
     "3 Masks in a loaded picture": loaded_picture,
     "4 Several phrases and negatives": phrases_and_negatives,
     "5 Two passes, masks for each": two_passes,
+    "6 Pieces of a mask, and the prompt": pieces_and_prompt,
 }
 
 

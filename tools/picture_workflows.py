@@ -1,9 +1,10 @@
 """Run the example workflows in a browser, and picture them for the template browser and the docs.
 
 Start a ComfyUI that has the pack, with an empty ``--base-directory``. Install ``playwright`` and
-``Pillow`` beside torch; the browser may be any Chromium:
+``Pillow``; the browser may be any Chromium:
 
-    python tools/picture_workflows.py --url http://127.0.0.1:8188 --chromium /usr/bin/chromium
+    python tools/picture_workflows.py --url http://127.0.0.1:8188 --chromium /usr/bin/chromium \
+        --picture ComfyUI/input/example.png
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import sys
 import urllib.parse
 import urllib.request
 from collections.abc import Sequence
@@ -23,16 +23,9 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from ldznet_core.world import draw_layout, render  # noqa: E402 (the path is set just above)
-
 EXAMPLES, DOCS = ROOT / "example_workflows", ROOT / "docs"
 
 THUMBNAIL_SIDE, THUMBNAIL_GAP = 400, 4
-SCENE, SCENE_SIDE = 158, 256
-"""A turtle in a meadow, for the workflow that loads a picture."""
-
 WIDTH, HEIGHT = 1560, 1300
 """Of the browser's page; its menus leave free what is within these edges."""
 EDGES = {"left": 75, "top": 100, "right": 15, "bottom": 15}
@@ -67,6 +60,12 @@ TILES = {
         Tile("PreviewImage", 1),
         Tile("LDZNetSegment", 1),
     ),
+    "6": (
+        Tile("PreviewImage"),
+        Tile("LDZNetPromptMask"),
+        Tile("PreviewImage", 1),
+        Tile("PreviewImage", 1, 1),
+    ),
 }
 """By the number that a workflow's name begins with; the second needs files that users bring."""
 
@@ -76,6 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--url", default="http://127.0.0.1:8188", help="a running ComfyUI")
     parser.add_argument("--chromium", help="the browser, if not playwright's own")
+    parser.add_argument(
+        "--picture", type=Path, required=True, help="ComfyUI's own input/example.png"
+    )
     options = parser.parse_args(arguments)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
@@ -85,7 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _open(page, options.url)
         for path in sorted(EXAMPLES.glob("*.json")):
             _load(page, path)
-            _thumbnail(page, options.url, TILES.get(path.stem[0])).save(
+            tiles = TILES.get(path.stem[0])
+            _thumbnail(page, options.url, tiles, options.picture).save(
                 path.with_suffix(".jpg"), quality=88
             )
             if path.stem.startswith("1"):
@@ -98,6 +101,7 @@ def _open(page: Page, url: str) -> None:
         "Comfy.TutorialCompleted": True,  # else the template browser lies over the first workflow
         "Comfy.Minimap.Visible": False,
         "Comfy.Graph.CanvasInfo": False,
+        "Comfy.Graph.LinkMarkers": 0,  # their dots would cover titles
         "Comfy.Workflow.ShowMissingModelsWarning": False,
     }
     _post(url + "/settings", settings)
@@ -113,34 +117,30 @@ def _load(page: Page, path: Path) -> None:
     page.wait_for_timeout(1500)
 
 
-def _thumbnail(page: Page, url: str, tiles: Sequence[Tile] | None) -> Image.Image:
+def _thumbnail(page: Page, url: str, tiles: Sequence[Tile] | None, loaded: Path) -> Image.Image:
     """What the workflow on the page shows when it has run, or itself if it cannot run here."""
     if tiles is None:
         picture = _screenshot_of_groups(page, 2)
         side = min(picture.size)
         small = picture.crop((0, 0, side, side))
         return small.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
-    scene = Image.fromarray(render(draw_layout("small", "iid", SCENE), SCENE_SIDE).image)
     if LOADED in tiles:
-        _give(page, url, scene)
+        _give(page, url, loaded)
     outputs = _run(page, url)
     return _collage(
-        [scene if tile is LOADED else _picture(url, page, outputs, tile) for tile in tiles]
+        [
+            Image.open(loaded).convert("RGB")
+            if tile is LOADED
+            else _picture(url, page, outputs, tile)
+            for tile in tiles
+        ]
     )
 
 
-def _give(page: Page, url: str, picture: Image.Image) -> None:
-    """Put a picture into the host's input folder, and its name into the page's LoadImage."""
-    data = io.BytesIO()
-    picture.save(data, format="PNG")
-    file = {"name": "scene.png", "mimeType": "image/png", "buffer": data.getvalue()}
-    form = {"image": file, "overwrite": "true"}
-    name = page.request.post(url + "/upload/image", multipart=form).json()["name"]
-    script = """name => {
-      const node = app.graph._nodes.find(node => node.type === "LoadImage");
-      node.widgets.find(widget => widget.name === "image").value = name;
-    }"""
-    page.evaluate(script, name)
+def _give(page: Page, url: str, picture: Path) -> None:
+    """Put a picture into the host's input folder, under its own name."""
+    file = {"name": picture.name, "mimeType": "image/png", "buffer": picture.read_bytes()}
+    page.request.post(url + "/upload/image", multipart={"image": file, "overwrite": "true"})
 
 
 def _run(page: Page, url: str) -> dict[str, Any]:

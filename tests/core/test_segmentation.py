@@ -109,8 +109,8 @@ class TestKeepingWhatIsAbsent:
         (strict, kept) = (_read([doubted], keep_absent=keep) for keep in (False, True))
         assert strict.masks.sum() == 0
         assert kept.masks.tolist() == [[[1.0, 1.0, 0.0, 0.0]]]
-        for read in (strict, kept):
-            assert (read.found, read.present, read.verdict(0)) == ([False], [False], "not there")
+        for read, verdict in ((strict, "not there"), (kept, "not there (mask kept)")):
+            assert (read.found, read.present, read.verdict(0)) == ([False], [False], verdict)
         assert kept.scores == strict.scores
         assert torch.equal(kept.probabilities, strict.probabilities)
 

@@ -20,6 +20,7 @@ MASKS: Sockets = [
     ("scores", "FLOAT list"),
     ("probabilities", "MASK list"),
     ("report", "STRING"),
+    ("found", "BOOLEAN list"),
 ]
 INPUTS: dict[str, Sockets] = {
     "LDZNetLoadMiniature": [],

@@ -164,8 +164,8 @@ class TestWeb:
 
 
 class TestExamples:
-    def test_there_are_five(self) -> None:
-        assert [path.stem[:2] for path in EXAMPLES] == ["1 ", "2 ", "3 ", "4 ", "5 "]
+    def test_there_are_six(self) -> None:
+        assert [path.stem[:2] for path in EXAMPLES] == ["1 ", "2 ", "3 ", "4 ", "5 ", "6 "]
 
     @by_example
     def test_has_a_small_picture_of_the_same_name(self, path: Path) -> None:

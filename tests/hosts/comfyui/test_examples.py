@@ -19,7 +19,7 @@ from ldznet_core.world import Scene, draw_layout, mask_of, render
 
 from .client import Client, Result
 from .graph import Graph, Node
-from .hosts import PROJECT
+from .hosts import PROJECT, find_hosts
 from .rig import PACK
 from .workflows import report_of
 
@@ -115,7 +115,7 @@ def scene() -> Scene:
 
 
 class TestEveryExample:
-    @pytest.mark.parametrize("number", range(1, 6))
+    @pytest.mark.parametrize("number", range(1, 7))
     def test_has_only_nodes_and_widgets_that_the_host_knows(
         self, every_client: Client, number: int
     ) -> None:
@@ -209,6 +209,8 @@ def test_a_loaded_picture(client: Client, scene: Scene) -> None:
 
 def test_a_loaded_picture_is_first_the_one_that_the_host_brings(client: Client) -> None:
     given = example(client, 3)
+    brought = find_hosts()[0].folder / "input" / "example.png"
+    assert client.upload(Image.open(brought), brought.name) == "example.png"
     segment = given.one("LDZNetSegmentImage")
     result = client.run(given.graph)
     assert report_of(result, segment).splitlines()[:3] == [
@@ -232,6 +234,23 @@ def test_several_phrases_and_negatives(client: Client) -> None:
     for segment in (plain, less):
         assert _line(result, segment, "owl", "not there")
         assert "captured while sampling" in report_of(result, segment)
+
+
+def test_pieces_of_a_mask_and_the_whole_prompt(client: Client) -> None:
+    given = example(client, 6)
+    split, about = given.one("LDZNetSplitMask"), given.one("LDZNetPromptMask")
+    reading = [given.read(split[name]) for name in ("masks", "count")]
+    picture, whole = (given.read(each) for each in (given.one("VAEDecode")[0], about["mask"]))
+    result = client.run(given.graph)
+
+    assert client.values(result, reading[1]) == [2]
+    left, right = (mask[0] > 0.5 for mask in client.values(result, reading[0]))
+    assert not (left & right).any()
+    red, green, _ = only(client, result, picture)[0].movedim(-1, 0)
+    assert float((green - red)[left].mean()) > 0.2  # the miniature puts it on the other side
+    assert float((red - green)[right].mean()) > 0.2
+    asked_for = only(client, result, whole)[0] > 0.5
+    assert float(asked_for[left | right].float().mean()) > 1.5 * float(asked_for.float().mean())
 
 
 def test_two_passes_find_each_its_own_features(client: Client) -> None:
