@@ -28,10 +28,15 @@ from .settings import Settings
 
 T = TypeVar("T")
 
-PHRASES = ("phrases", "negative_phrases")
-NUMBERS = ("threshold", "grow", "feather", "head", "invert", "keep_absent")
-SETTINGS = (*PHRASES, *NUMBERS)
-"""What can be set in the tab; these are the last arguments of what works, in this order."""
+ROWS = (
+    ("phrases", "negative_phrases"),
+    ("threshold", "grow", "feather"),
+    ("head", "invert", "keep_absent"),
+)
+"""What can be set in the tab, as it stands there."""
+
+SETTINGS = tuple(name for row in ROWS for name in row)
+"""These are the last arguments of what works, in this order."""
 
 _LOG = logging.getLogger(__name__)
 

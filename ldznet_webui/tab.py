@@ -57,10 +57,10 @@ class Tab:
     def build(self) -> list[tuple[gr.Blocks, str, str]]:
         """The tab, for the host's ``on_ui_tabs``."""
         with gr.Blocks(analytics_enabled=False) as blocks:
-            with gr.Row():
-                settings = [_setting(name) for name in actions.PHRASES]
-            with gr.Row():
-                settings += [_setting(name) for name in actions.NUMBERS]
+            settings = []
+            for names in actions.ROWS:
+                with gr.Row():
+                    settings += [_setting(name) for name in names]
             with gr.Tabs(elem_id="ldznet_modes"):
                 with gr.TabItem("Picture", id="picture", elem_id="ldznet_picture_tab"):
                     self._build_picture(settings)
