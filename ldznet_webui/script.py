@@ -334,7 +334,7 @@ def _mask_of_what_is_given(p: Any, host: Host, settings: Settings) -> Image.Imag
         remedy = (
             "lower the threshold, or check the negative phrases"
             if is_there
-            else "try simpler words, or another head"
+            else "try simpler words or another head, or tick Keep absent"
         )
         raise InputError(
             f"expected something to repaint in the picture, found nothing ({answer.summary()}): "

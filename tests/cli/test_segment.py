@@ -127,6 +127,20 @@ class TestStableDiffusion:
         assert len(set(masks.values())) == len(ways) - 1
         assert report_in(tmp_path / "seed")["procedure"]["seed"] == 1
 
+    def test_what_is_absent_is_written_where_asked_and_reported_as_absent(
+        self, tmp_path: Path
+    ) -> None:
+        scene, found = tmp_path / "scene.png", {}
+        Image.fromarray(render(draw_layout("small", "iid", 0), 128).image).save(scene)
+        for way, words in {"plain": [], "kept": ["--keep-absent"]}.items():
+            out = tmp_path / way
+            segment(scene, "--phrase", "a submarine", "--out", out, *words)
+            mask = np.asarray(Image.open(out / "mask-a-submarine.png"))
+            (told,) = report_in(out)["pictures"][0]["phrases"]
+            found[way] = (bool(mask.any()), told["found"], told["score"])
+        score = found["plain"][2]
+        assert found == {"plain": (False, False, score), "kept": (True, False, score)}
+
     def test_bfloat16_and_official_sizes_work(self, tmp_path: Path, models: list[str]) -> None:
         photo = tmp_path / "photo.png"
         picture(64, 64).save(photo)

@@ -154,14 +154,29 @@ class TestMasksOfAPicture:
         for row, column in (soft[0] > 0).nonzero():
             assert (wide - torch.stack([row, column])).abs().amax(1).min() <= 4
 
-    def test_edges_are_treated_after_the_negatives(
+    def test_a_mask_does_not_grow_over_what_is_taken_out(
         self, segment_image: Any, several: SimpleNamespace, image: Tensor
     ) -> None:
-        """Else a negative would cut into the edges that the user asked for."""
+        """Who asks for the face without the hair wants the hair left alone; edges may fade in."""
         negatives = lines(*PRESENT[1:], ABSENT)
-        grown = segment_image(image, "red car", negative_phrases=negatives, grow=5).mask
+        asked = {"negative_phrases": negatives, "grow": 5}
         taken = torch.stack(several.masks[1:3]).amax(0)
-        assert (grown * taken).any()
+        grown = segment_image(image, "red car", **asked).mask
+        assert not (grown * taken).any()
+        assert grown.sum() > segment_image(image, "red car", negative_phrases=negatives).mask.sum()
+        assert (segment_image(image, "red car", feather=3, **asked).mask * taken).any()
+
+    def test_what_is_absent_has_a_mask_if_it_is_kept(
+        self, segment_image: Any, image: Tensor
+    ) -> None:
+        asked = lines("red car", ABSENT)
+        plain, kept = (segment_image(image, asked, keep_absent=keep) for keep in (False, True))
+        assert torch.equal(kept.masks[0], plain.masks[0])
+        assert not plain.masks[1].any()
+        assert kept.masks[1].any()
+        assert kept.scores == plain.scores
+        assert kept.found == plain.found == [True, False]
+        assert f"{ABSENT}: not there (mask kept), score " in kept.report
 
     def test_an_edge_of_the_largest_width_is_possible(
         self, segment_image: Any, image: Tensor

@@ -118,6 +118,12 @@ class TestMasks:
         assert reply["found"] == [True, False]
         assert reply["scores"][0] > 0.9 > 0.1 > reply["scores"][1]
 
+    def test_it_has_one_if_it_is_kept_and_still_is_not_found(self, post: Post) -> None:
+        plain, kept = (post(keep_absent=keep).json() for keep in (False, True))
+        assert mask(kept["masks"][1]).any()
+        assert kept["masks"][0] == plain["masks"][0]
+        assert (kept["found"], kept["scores"]) == (plain["found"], plain["scores"])
+
     def test_the_mask_is_all_of_them_together(self, post: Post) -> None:
         reply = post(phrases=["red car", "meadow"]).json()
         car, meadow = map(mask, reply["masks"])

@@ -434,7 +434,7 @@ class TestInpainting:
     @pytest.mark.parametrize(
         ("settings", "remedy"),
         [
-            ({"phrases": "red car"}, "try simpler words, or another head"),
+            ({"phrases": "red car"}, "simpler words or another head, or tick Keep absent"),
             (
                 {"phrases": "owl", "negative_phrases": "owl"},
                 "lower the threshold, or check the negative phrases",
@@ -453,6 +453,14 @@ class TestInpainting:
         p = Processing(init_images=[studio.drawings[0].picture])
         studio.run(p, use_as_mask=True, phrases="red car", threshold=0.01)
         assert not pixels(p.image_mask).any()
+
+    def test_of_what_is_not_there_repaints_its_likeliest_place_if_it_is_kept(
+        self, studio: Studio
+    ) -> None:
+        p = Processing(init_images=[studio.drawings[0].picture])
+        studio.run(p, use_as_mask=True, phrases="red car", keep_absent=True)
+        assert pixels(p.image_mask).any()
+        assert p.inpaint_full_res
 
     def test_what_one_picture_of_several_came_to_is_its_own(self, studio: Studio) -> None:
         """As in img2img's batch, which gives the same object one picture after another."""
