@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from .backbone import Backbone, Posterior, SamplingBackbone
 from .capture import Features
+from .checks import ANEW, check_finite, check_latents, checked_features, checked_size
 from .errors import InputError, UnsupportedModelError
 from .frames import STRIDE
 from .head import Head
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from .pictures import Picture
 
 __all__ = ["BlockFeatures", "Probed", "Segmenter"]
-
-_ANEW = "sample or encode the picture again, in float32 if it was in half precision"
 
 
 class Segmenter:
@@ -142,7 +141,7 @@ class Segmenter:
         with _inference(self.head):
             for each in probed.seen:
                 logits = self.head(each.latents, each.context, each.features)[:, 0].float()
-                _check_finite(logits, "logits of the head", self._remedy())
+                check_finite(logits, "logits of the head", self._remedy())
                 by_rows.setdefault(each.rows.start, []).append(logits)
                 if isinstance(each.features, Features | Attention):
                     origins.add((each.features.source, each.features.timestep))
@@ -185,7 +184,7 @@ class Segmenter:
         has_chance = self.procedure.has_official_randomness
         picture = latents.detach().float().cpu().numpy().tobytes() if has_chance else b""
         seen = self._probes(request, latents, picture)
-        return self.segment_probed(Probed(request, seen, frame, _checked_size(size) or frame))
+        return self.segment_probed(Probed(request, seen, frame, checked_size(size) or frame))
 
     def segment_features(
         self,
@@ -212,7 +211,8 @@ class Segmenter:
         """
         request = self._request(phrases, negatives, threshold)
         self._check_latents(latents)
-        blocks = self._checked_features(features, len(request.asked))
+        given = features.blocks if isinstance(features, Features) else features or {}
+        blocks = checked_features(given, self.head.config.taps, len(request.asked))
         frame = (STRIDE * latents.shape[-2], STRIDE * latents.shape[-1])
         template = self.procedure.template or self.head.config.template
         seen = given_passes(
@@ -225,7 +225,7 @@ class Segmenter:
             blocks,
             self.phrases_per_pass,
         )
-        return self.segment_probed(Probed(request, seen, frame, _checked_size(size) or frame))
+        return self.segment_probed(Probed(request, seen, frame, checked_size(size) or frame))
 
     def segment_sampled(
         self,
@@ -292,7 +292,7 @@ class Segmenter:
         """A picture with its probes still to be made."""
         request = self._request(phrases, negatives, threshold)
         picture = to_picture(image)
-        masks_size = _checked_size(size) or size_of(picture)
+        masks_size = checked_size(size) or size_of(picture)
         working = working_picture(picture, self.head.config.image_side, self.procedure.preprocess)
         with torch.inference_mode():
             latents = self._encoded(pad_picture(working, self.backbone.stride))
@@ -320,34 +320,13 @@ class Segmenter:
         return Request.checked(phrases, negatives, threshold, self.keep_absent)
 
     def _check_latents(self, latents: Tensor) -> None:
-        channels = self.head.config.in_channels
-        if latents.ndim != 4 or len(latents) != 1 or latents.shape[1] != channels:
-            raise InputError(
-                f"expected the latents of one picture, (1, {channels}, h, w), got "
-                f"{tuple(latents.shape)}: pass pictures one by one, encoded for "
-                f"{self.backbone.family!r}"
-            )
-        _check_finite(latents, "latents", _ANEW)
+        check_latents(latents, self.head.config.in_channels, self.backbone.family)
 
     def _remedy(self) -> str:
         """What may help against logits that are no numbers; a head without weights has no dtype."""
         if self.head.config.reads == "attention":
-            return _ANEW
+            return ANEW
         return "load the head in float32, or take another"
-
-    def _checked_features(self, features: BlockFeatures | None, rows: int) -> dict[Any, Tensor]:
-        """The features that the head reads; what is missing or misshapen is the head's to say."""
-        given = features.blocks if isinstance(features, Features) else features or {}
-        read = {key: given[key] for key in self.head.config.taps if key in given}
-        for key, feature in read.items():
-            place = f"block {key}" if isinstance(key, int) else str(key)
-            if len(feature) not in (1, rows):
-                raise InputError(
-                    f"expected 1 or {rows} rows of features in {place}, got {len(feature)}: "
-                    "one for the picture, or one for each phrase and negative"
-                )
-            _check_finite(feature, f"features of {place}", _ANEW)
-        return read
 
 
 @contextmanager
@@ -365,14 +344,3 @@ def _inference(head: Head) -> Iterator[None]:
     finally:
         if trained is not None:
             trained.train()
-
-
-def _checked_size(size: tuple[int, int] | None) -> tuple[int, int] | None:
-    if size is not None and min(size) < 1:
-        raise InputError(f"expected masks of at least 1x1 pixels, got {size}: give both sides")
-    return size
-
-
-def _check_finite(tensor: Tensor, name: str, remedy: str) -> None:
-    if not bool(tensor.isfinite().all()):
-        raise InputError(f"expected finite numbers, got NaN or infinity in the {name}: {remedy}")

@@ -1,0 +1,78 @@
+"""What callers and networks give the segmenter: of one picture, of fitting shapes, and finite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from .errors import InputError
+
+ANEW = "sample or encode the picture again, in float32 if it was in half precision"
+"""What helps against numbers that are none, wherever a picture went through a network."""
+
+
+def check_latents(latents: Tensor, channels: int, family: str) -> None:
+    """Refuse what is not the latents ``(1, channels, h, w)`` of one picture, or not finite.
+
+    Args:
+        latents: Of a model.
+        channels: That the head reads.
+        family: Of the model, for the message.
+
+    Raises:
+        InputError: They cannot be used.
+    """
+    if latents.ndim != 4 or len(latents) != 1 or latents.shape[1] != channels:
+        raise InputError(
+            f"expected the latents of one picture, (1, {channels}, h, w), got "
+            f"{tuple(latents.shape)}: pass pictures one by one, encoded for {family!r}"
+        )
+    check_finite(latents, "latents")
+
+
+def checked_features(
+    given: Mapping[Any, Tensor], taps: Sequence[Any], rows: int
+) -> dict[Any, Tensor]:
+    """The features that a head reads; what is missing or misshapen is the head's to say.
+
+    Args:
+        given: By tap.
+        taps: That the head reads.
+        rows: How many are asked for, phrases and negatives.
+
+    Raises:
+        InputError: Some are not finite, or of neither one row nor as many.
+    """
+    read = {tap: given[tap] for tap in taps if tap in given}
+    for tap, feature in read.items():
+        place = f"block {tap}" if isinstance(tap, int) else str(tap)
+        if len(feature) not in (1, rows):
+            raise InputError(
+                f"expected 1 or {rows} rows of features in {place}, got {len(feature)}: "
+                "one for the picture, or one for each phrase and negative"
+            )
+        check_finite(feature, f"features of {place}")
+    return read
+
+
+def checked_size(size: tuple[int, int] | None) -> tuple[int, int] | None:
+    """The (height, width) of masks, if one is asked for.
+
+    Raises:
+        InputError: A side has no pixel.
+    """
+    if size is not None and min(size) < 1:
+        raise InputError(f"expected masks of at least 1x1 pixels, got {size}: give both sides")
+    return size
+
+
+def check_finite(tensor: Tensor, name: str, remedy: str = ANEW) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        InputError: With the remedy.
+    """
+    if not bool(tensor.isfinite().all()):
+        raise InputError(f"expected finite numbers, got NaN or infinity in the {name}: {remedy}")
