@@ -10,11 +10,13 @@ from torch import Tensor
 
 from ldznet_core import Features, InputError, Segmentation, Segmenter
 from ldznet_core.pictures import size_of, to_picture
+from ldznet_core.training_free import TrainingFree
 
 from .answer import Answer
 from .heads import KEEPER, choose_head, reads_features
 from .host import Host
 from .listening import Missing
+from .precision import CarefulHead
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -102,7 +104,7 @@ def _answer(
     with KEEPER.at_work(head, host.heads_folder(), host.device(), host.head_dtype()) as network:
         segmenter = Segmenter(
             backbone,
-            network,
+            network if isinstance(network, TrainingFree) else CarefulHead(network),
             phrases_per_pass=PHRASES_PER_PASS,
             keep_absent=settings.keep_absent,
         )
