@@ -16,7 +16,7 @@ from ldznet_core import load_head, save_head
 from .miniature_host import MiniatureHost
 from .page import by_id, page_modules
 
-SETTINGS = ("red car\nowl", "", 0.5, 0, 0, "auto", False)
+SETTINGS = ("red car\nowl", "", 0.5, 0, 0, "auto", False, False)
 """Phrases, negatives, threshold, grow, feather, head, invert."""
 
 
@@ -106,7 +106,7 @@ def test_without_a_mask_nothing_is_sent_but_a_word(page: dict[str, ModuleType]) 
     [
         (("", *SETTINGS[1:]), "at least one phrase"),
         (("sky", "", 7, *SETTINGS[3:]), "a number from 0.01 to 0.99"),
-        ((*SETTINGS[:5], "nobody's", False), "expected one of the heads"),
+        ((*SETTINGS[:5], "nobody's", False, False), "expected one of the heads"),
     ],
 )
 def test_what_cannot_be_done_is_a_sentence(
@@ -206,7 +206,7 @@ def test_a_folder_is_masked_anew_by_a_head_that_was_trained_anew(
 ) -> None:
     car.save(tmp_path / "car.png")
     head = load_head("miniature-compact")
-    words = (*SETTINGS[:5], "mine.safetensors", False)
+    words = (*SETTINGS[:5], "mine.safetensors", False, False)
 
     def write_times() -> set[int]:
         list(page["actions"].mask_folder(str(tmp_path), str(tmp_path / "masks"), *words))
