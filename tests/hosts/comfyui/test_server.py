@@ -19,8 +19,8 @@ NODES = {
     "LDZNetLoadMiniature": ["MODEL", "CLIP", "VAE"],
     "LDZNetLoadHead": ["LDZNET_HEAD"],
     "LDZNetCapture": ["MODEL"],
-    "LDZNetSegment": ["MASK", "MASK", "IMAGE", "FLOAT", "MASK", "STRING"],
-    "LDZNetSegmentImage": ["MASK", "MASK", "IMAGE", "FLOAT", "MASK", "STRING"],
+    "LDZNetSegment": ["MASK", "MASK", "IMAGE", "FLOAT", "MASK", "STRING", "BOOLEAN"],
+    "LDZNetSegmentImage": ["MASK", "MASK", "IMAGE", "FLOAT", "MASK", "STRING", "BOOLEAN"],
     "LDZNetPromptMask": ["MASK", "IMAGE"],
     "LDZNetSnapMask": ["MASK"],
     "LDZNetSplitMask": ["MASK", "MASK", "INT"],
@@ -56,7 +56,7 @@ class TestNodes:
     def test_lists_and_single_values_are_told_apart(self, every_client: Client) -> None:
         for node in ("LDZNetSegment", "LDZNetSegmentImage"):
             lists = every_client.object_info()[node]["output_is_list"]
-            assert lists == [False, True, False, True, True, False]
+            assert lists == [False, True, False, True, True, False, True]
         assert every_client.object_info()["LDZNetSplitMask"]["output_is_list"] == [
             False,
             True,
