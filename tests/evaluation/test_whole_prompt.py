@@ -30,9 +30,9 @@ def miniature() -> Miniature:
     return load_miniature()
 
 
-@pytest.fixture(scope="module")
-def trained(miniature: Miniature) -> Segmenter:
-    return Segmenter(miniature, load_head("miniature"))
+@pytest.fixture(scope="module", params=["miniature", "miniature-compact"])
+def trained(miniature: Miniature, request: pytest.FixtureRequest) -> Segmenter:
+    return Segmenter(miniature, load_head(request.param))
 
 
 @pytest.fixture(scope="module")

@@ -133,10 +133,13 @@ def generated(
     prompt = caption(case.scene.layout, plain=True)
     heard = [PromptDifference(window) for window in WINDOWS]
     with _listening(miniature.unet, heard):
-        made = miniature.generate(prompt, seed=seed, steps=steps)
+        made = miniature.generate(prompt, seed=seed, steps=steps, taps_of=trained.head.taps_of)
     names = [phrase.text for phrase in _thing_phrases(case)]
-    masks = trained.segment_sampled(made.latents, made.features, names, threshold=None).masks
-    return Painting(prompt, made.image, made.latents, _maps(heard), masks.amax(dim=0).numpy() > 0.5)
+    found = trained.segment_sampled(
+        made.latents, made.features, names, threshold=None, picture=made.image
+    )
+    things = found.masks.amax(dim=0).numpy() > 0.5
+    return Painting(prompt, made.image, made.latents, _maps(heard), things)
 
 
 def maps_of(painting: Painting, seed: int = 0) -> dict[str, Answer]:
