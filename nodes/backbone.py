@@ -170,15 +170,19 @@ class ComfyBackbone:
             self._check_width(context)  # first: another family's tokens are counted otherwise
             count = _token_count(tokens)
             check_token_count(phrase, count)
-            self._check_read(phrase)
+            self._check_read(phrase, count)
             self._texts[phrase] = _Text(context, pooled, count)
         return self._texts[phrase]
 
-    def _check_read(self, phrase: str) -> None:
+    def _check_read(self, phrase: str, count: int) -> None:
         """Refuse what would be left out without a word: embeddings that are not there."""
-        for part in (phrase, *(name.strip(",") for name in _EMBEDDING.findall(phrase))):
-            tokens = self._clip.tokenize(_literal(part), return_word_ids=True)
-            if part.strip() and _token_count(tokens) == _OF_NOTHING:
+        counts = {phrase: count}
+        for name in (found.strip(",") for found in _EMBEDDING.findall(phrase)):
+            if name not in counts:
+                tokens = self._clip.tokenize(_literal(name), return_word_ids=True)
+                counts[name] = _token_count(tokens)
+        for part, tokens_of_part in counts.items():
+            if part.strip() and tokens_of_part == _OF_NOTHING:
                 raise InputError(
                     f"expected a phrase of words that the CLIP can read, got {part!r}, of which "
                     "nothing is left: check the embedding's name, or write words"

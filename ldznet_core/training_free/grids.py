@@ -88,9 +88,7 @@ def pooled(maps: Tensor, grid: tuple[int, int]) -> Tensor:
     rows, columns = grid
     if height < rows or width < columns:
         step = step_of((height, width), grid)
-        finer = (step * height, step * width)
-        found = F.interpolate(maps[:, None], finer, mode="bicubic", align_corners=False)
-        return found[:, 0, :rows, :columns].flatten(1)
+        return enlarged(maps, (step * height, step * width))[:, :rows, :columns].flatten(1)
     step = step_of(grid, (height, width))
     return F.avg_pool2d(maps[:, None], step, ceil_mode=True)[:, 0].flatten(1)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from math import ceil
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..capture import Features, Source
@@ -16,7 +15,7 @@ from ..frames import STRIDE
 from ..head.config import Reads
 from ..taps import Taps
 from .attention import Attention
-from .grids import frame_of, grid_of, on_grid, step_of
+from .grids import enlarged, frame_of, grid_of, on_grid, step_of
 from .layers import Layers, layers_of
 from .links import walk
 from .places import Place, find_places, places_of
@@ -116,7 +115,7 @@ class TrainingFreeHead:
         rows, columns = scores.shape[-2:]
         step = step_of((rows, columns), frame)
         picture = (STRIDE * step * rows, STRIDE * step * columns)
-        maps = F.interpolate(scores[:, None], picture, mode="bicubic", align_corners=False)
+        maps = enlarged(scores, picture)[:, None]
         inside = self._inside(maps[:, :, : STRIDE * height, : STRIDE * width])
         others = self.config.layers.presence_words
         telling = self.scores(features, frame, others) if others else scores

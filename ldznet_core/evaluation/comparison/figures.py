@@ -10,12 +10,12 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ...metrics.ranking import average_precision
 from ...miniature import Miniature
+from ...training_free.grids import enlarged
 from ..cases import Case
 from ..masks import LEAST_SIDE
 from ..tables import markdown, short
@@ -193,10 +193,7 @@ def table(measured: Mapping[str, Figures]) -> str:
 
 def shares(answer: Answer, size: tuple[int, int]) -> Tensor:
     """What an answer's threshold cuts, ``(P, H, W)`` in [0, 1]: its maps at the picture's size."""
-    maps = answer.maps.float()
-    if maps.shape[-2:] != size:
-        bicubic = {"mode": "bicubic", "align_corners": False}
-        maps = F.interpolate(maps[:, None], size, **bicubic)[:, 0]  # type: ignore[arg-type]
+    maps = enlarged(answer.maps.float(), size)
     if answer.is_probability:
         return maps.clamp(0, 1)
     lowest, highest = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
