@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ldznet_core import HeadConfig
-from ldznet_core.head import AnyHead
+from ldznet_core.head import HALF_IS_NOT_ENOUGH, AnyHead
 from ldznet_core.taps import Taps
 
 _LOG = logging.getLogger(__name__)
@@ -42,10 +42,7 @@ class CarefulHead:
             return logits
         again: Tensor = self._network.float()(latents, context, features)
         if bool(again.isfinite().all()):
-            _LOG.warning(
-                "LD-ZNet: half precision is not enough for this head; from now on it runs in "
-                "float32, in twice the memory"
-            )
+            _LOG.warning(HALF_IS_NOT_ENOUGH)
         else:  # it is what was read, and not the head
             self._network.to(dtype)
         return again

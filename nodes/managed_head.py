@@ -12,7 +12,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
 from ..ldznet_core import Features, HeadConfig, load_head
-from ..ldznet_core.head import activation_bytes
+from ..ldznet_core.head import HALF_IS_NOT_ENOUGH, activation_bytes
 from ..ldznet_core.taps import Taps
 
 
@@ -54,10 +54,7 @@ class ManagedHead:
         again = self._run(whole, torch.float32, *asked)
         if bool(again.isfinite().all()):  # else it is what was read, and not the head
             self._patcher, self._dtype = whole, torch.float32
-            logging.getLogger(__name__).warning(
-                "LD-ZNet: half precision is not enough for this head; from now on it runs in "
-                "float32, in twice the memory"
-            )
+            logging.getLogger(__name__).warning(HALF_IS_NOT_ENOUGH)
         return again
 
     def _run(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from .base import Head, HeadSettings
+from .base import HALF_IS_NOT_ENOUGH, Head, HeadSettings
 from .compact import CompactHead
 from .config import BlockSize, HeadConfig, activation_bytes, block_sizes
 from .layers import AttentionPool, FeatureBlock, FeatureTransformer, mask_decoder
@@ -20,6 +20,7 @@ def build_head(config: HeadConfig) -> AnyHead:
 
 
 __all__ = [
+    "HALF_IS_NOT_ENOUGH",
     "AnyHead",
     "AttentionPool",
     "BlockSize",

@@ -10,6 +10,12 @@ from torch import Tensor, nn
 from ..taps import Taps
 from .config import Reads
 
+HALF_IS_NOT_ENOUGH = (
+    "LD-ZNet: half precision is not enough for this head; from now on it runs in float32, in twice "
+    "the memory"
+)
+"""What a host's log says when a head's logits are finite in float32 alone."""
+
 
 class HeadSettings(Protocol):
     """What the segmenter must know of a head; `HeadConfig` says what each means."""
