@@ -88,6 +88,11 @@ class Options:
     other_head: tuple[str, ...] = option(
         (), "a further head for training-free, looks and agreement; may be repeated"
     )
+    way: tuple[str, ...] = option(
+        (),
+        "of training-free and looks compare only the first way and those with these words in "
+        "their names; may be repeated",
+    )
     out: Path | None = option(
         None,
         "file for the figures as JSON, of a data set beside tables and curves; for a sheet, the "
@@ -181,6 +186,7 @@ def _ask_of_comparison(options: Options, miniature: Miniature, segmenter: Segmen
         count=options.count,
         validation=options.validation,
         steps=options.steps,
+        words=options.way,
     )
 
 

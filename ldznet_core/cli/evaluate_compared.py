@@ -21,7 +21,7 @@ from ..evaluation.comparison.figures import (
     tally,
 )
 from ..evaluation.comparison.gains import Compared, Gain, gains, table_with_gains
-from ..evaluation.comparison.ways import Way
+from ..evaluation.comparison.ways import Way, ways_named
 from ..evaluation.edges import evaluate_edges, find_snaps
 from ..evaluation.looks import looks_to_compare
 from ..evaluation.painted import OF_PAINTED, PAINTED
@@ -60,6 +60,8 @@ class ComparedAsk:
     """Scenes that choose thresholds."""
     steps: int
     """Of a whole sampling."""
+    words: tuple[str, ...] = ()
+    """Parts of the names of the ways that are compared; none for all."""
 
     @property
     def are_painted(self) -> bool:
@@ -142,6 +144,7 @@ def _judge(ask: ComparedAsk, ways: Mapping[str, Way]) -> dict[str, _Judged]:
 
     Scenes of "gen" and those that choose its thresholds are painted anew.
     """
+    ways = ways_named(ways, ask.words)
     are_painted, miniature = ask.are_painted, ask.miniature
     measured = OF_PAINTED if are_painted else ask.split
     chosen_on, measured_on = (

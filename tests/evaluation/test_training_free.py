@@ -329,6 +329,29 @@ def test_no_head_cannot_be_calibrated(capsys: pytest.CaptureFixture[str]) -> Non
     assert "calibrate a trained one" in capsys.readouterr().err
 
 
+class TestOnlySomeWays:
+    def test_of_all_the_command_measures_the_default_and_those_named(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        out = tmp_path / "figures.json"
+        words = ["evaluate", "--what", "training-free", "--count", "1", "--validation", "1"]
+        words += ["--way", "the middle", "--way", "k = 2", "--out", str(out)]
+        assert main(words) == 0
+        (measured,) = json.loads(out.read_text(encoding="utf-8")).values()
+        assert list(measured) == [
+            "**training-free**, the default",
+            "control: the middle",
+            "control: z-clusters, k = 2",
+        ]
+
+    def test_a_name_that_no_way_has_is_told(self, capsys: pytest.CaptureFixture[str]) -> None:
+        words = ["evaluate", "--what", "training-free", "--count", "1", "--way", "magic"]
+        assert main(words) == 2
+        told = capsys.readouterr().err
+        assert 'expected a part of a way\'s name, got "magic"' in told
+        assert '"control: the middle"' in told
+
+
 @pytest.mark.slow
 def test_the_command_compares_all_ways(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
@@ -340,5 +363,5 @@ def test_the_command_compares_all_ways(capsys: pytest.CaptureFixture[str], tmp_p
     for name in measured:
         assert f"| {name} |" in shown
     assert measured["words"]["cost"] > 0
-    for name in ("miniature", "training-free"):
+    for name in ("miniature-compact", "training-free"):
         assert f"trained head `{name}`, captured while sampling" in measured

@@ -1,14 +1,15 @@
-"""What a way to masks is, and the two that users meet."""
+"""What a way to masks is, the two that users meet, and a choice among many."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from ...errors import InputError
 from ...segmentation import Segmentation
 from ...segmenter import Segmenter
 from .sight import Sight
@@ -46,6 +47,28 @@ def by_capture(segmenter: Segmenter) -> Way:
         return _as_given(given)
 
     return answer
+
+
+def ways_named(ways: Mapping[str, Way], words: Sequence[str]) -> dict[str, Way]:
+    """The first way, which the others are held against, and those named by any of some words.
+
+    Args:
+        ways: All of them, by name.
+        words: Parts of names; none for all ways.
+
+    Raises:
+        InputError: Words that are in no name.
+    """
+    for each in words:
+        if not any(each in name for name in ways):
+            names = ", ".join(f'"{name}"' for name in ways)
+            raise InputError(f'expected a part of a way\'s name, got "{each}": choose of {names}')
+    first = next(iter(ways))
+    return {
+        name: way
+        for name, way in ways.items()
+        if name == first or not words or any(each in name for each in words)
+    }
 
 
 def _as_given(given: Segmentation) -> Answer:
