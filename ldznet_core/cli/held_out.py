@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from tqdm import tqdm
 
 from ..evaluation.cases import Case, cases
+from ..evaluation.painted import OF_PAINTED, PAINTED
+from ..miniature import Miniature
 
 
 def shown(world: str, split: str, count: int, side: int, name: str) -> Iterable[Case]:
@@ -21,3 +23,21 @@ def shown(world: str, split: str, count: int, side: int, name: str) -> Iterable[
     """
     asked = cases(world, split, count, side)
     return tqdm(asked, desc=name, unit="scene", total=count, leave=False)  # type: ignore[no-any-return]
+
+
+def shown_or_painted(
+    miniature: Miniature, world: str, split: str, count: int, name: str
+) -> tuple[Iterable[Case], Miniature | None]:
+    """The first cases of a split, and of "gen" what is to paint them anew.
+
+    Args:
+        miniature: What paints.
+        world: The world's name.
+        split: The split's name, of scenes or "gen".
+        count: How many.
+        name: Of the progress bar.
+    """
+    is_painted = split == PAINTED
+    of_scenes = OF_PAINTED if is_painted else split
+    asked = shown(world, of_scenes, count, miniature.image_side, name)
+    return asked, miniature if is_painted else None

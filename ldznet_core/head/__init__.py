@@ -7,8 +7,8 @@ from typing import TypeAlias
 from .base import HALF_IS_NOT_ENOUGH, Head, HeadSettings
 from .compact import CompactHead
 from .config import BlockSize, HeadConfig, activation_bytes, block_sizes
-from .layers import AttentionPool, FeatureBlock, FeatureTransformer, mask_decoder
 from .ldznet import LDZNetHead
+from .ldznet_layers import AttentionPool, FeatureBlock, FeatureTransformer, mask_decoder
 
 AnyHead: TypeAlias = LDZNetHead | CompactHead
 """A head with weights of its own."""

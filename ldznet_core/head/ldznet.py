@@ -15,7 +15,7 @@ from ..taps import Taps
 from ..unet import SpatialTransformer, UNet, UNetConfig
 from .config import HeadConfig
 from .inputs import check_context, check_feature, check_latents
-from .layers import AttentionPool, FeatureTransformer, mask_decoder
+from .ldznet_layers import AttentionPool, FeatureTransformer, mask_decoder
 
 FRESH_PARTS = ("attentionpool2D.", "attn3.", "norm_sd.", "final.")
 """Parts of a weight's name that tell it from those that the LDM's UNet has too."""

@@ -16,7 +16,8 @@ from ldznet_core.head import (
     block_sizes,
     build_head,
 )
-from ldznet_core.head.compact import bounded, unfolding
+from ldznet_core.head.compact import bounded
+from ldznet_core.head.compact_layers import unfolding
 from ldznet_core.unet import UNet, UNetConfig
 
 from .live_bytes import LiveBytes
