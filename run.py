@@ -148,7 +148,8 @@ def install_torch(pip: Pip) -> None:
     if pip("-r", lock, is_silent=True) or pip("-r", lock, "--extra-index-url", TORCH_CPU_INDEX):
         return
     version = lock.read_text(encoding="utf-8").split("torch==", 1)[1].split("+")[0]
-    print(f"run.py: found no CPU build of torch {version}, trying PyPI's (large)", flush=True)
+    if sys.platform == "linux":
+        print(f"run.py: found no CPU build of torch {version}, trying PyPI's (large)", flush=True)
     if sys.platform != "linux" or not pip(f"torch=={version}"):
         raise SetupError(f"could not install torch {version}; pip's reason is above")
 

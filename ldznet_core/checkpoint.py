@@ -14,12 +14,12 @@ import torch
 from .devices import checked_device
 from .errors import CheckpointError
 from .head import AnyHead, HeadConfig, build_head
-from .shards import files_of
+from .shards import files_of, find_files
 from .stored import check_fit, list_weights, read_tensors
 from .taps import BLOCKS
 from .training_free import TRAINING_FREE, TrainingFree
 from .unet import UNetConfig
-from .weights import SHARD_BYTES, read_metadata, write_weights
+from .weights import SHARD_BYTES, read_metadata, read_weights, write_weights
 
 CONFIG_KEY = "ldznet"
 """Where the configuration stands in the metadata of a head's files."""
@@ -71,6 +71,23 @@ def save_head(
     state = {name: tensor.to(dtype or tensor.dtype) for name, tensor in head.state_dict().items()}
     metadata = {CONFIG_KEY: encode_config(head.config)}
     return write_weights(state, path, metadata, max_shard_bytes)
+
+
+def save_config(config: HeadConfig, source: str | os.PathLike[str]) -> None:
+    """Give a stored head another configuration, in place; all else in its files stays as it is.
+
+    Args:
+        config: Of a head with the same weights, such as one with other thresholds.
+        source: As in `load_head`.
+
+    Raises:
+        CheckpointError: The files are missing or damaged, hold no head, or cannot be written.
+    """
+    path = _locate(source)
+    read_config(path)
+    state, metadata = read_weights(path)
+    largest = SHARD_BYTES if len(find_files(path)) > 1 else None
+    write_weights(state, path, {**metadata, CONFIG_KEY: encode_config(config)}, largest)
 
 
 @overload  # a name of its own among all strings

@@ -57,6 +57,19 @@ def checked_features(
     return read
 
 
+def checked_threshold(threshold: float) -> float:
+    """The threshold of masks.
+
+    Raises:
+        InputError: It is no probability, or one that everything or nothing reaches.
+    """
+    if not 0 < threshold < 1:
+        raise InputError(
+            f"expected a threshold between 0 and 1, got {threshold}: it is a probability"
+        )
+    return threshold
+
+
 def checked_size(size: tuple[int, int] | None) -> tuple[int, int] | None:
     """The (height, width) of masks, if one is asked for.
 

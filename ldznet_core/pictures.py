@@ -89,12 +89,12 @@ def _to_rgb(image: Image) -> Image:
 
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        return _with_8_bits(image).convert("RGB")
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         straight = image.convert(image.mode.upper())  # "La" and "RGBa" hold premultiplied colours
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, straight.convert("RGBA")).convert("RGB")
-    if image.mode in ("I", "F"):
-        return _with_8_bits(image).convert("RGB")
     return image.convert("RGB")
 
 

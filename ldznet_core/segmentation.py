@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .errors import InputError
+from .checks import checked_threshold
 from .masks import (
     assume_present,
     feather,
@@ -49,14 +49,10 @@ class Request:
         Raises:
             InputError: A phrase is empty, there is none, or the threshold is no probability.
         """
-        if not 0 < threshold < 1:
-            raise InputError(
-                f"expected a threshold between 0 and 1, got {threshold}: it is a probability"
-            )
         return cls(
             check_phrases(phrases),
             check_phrases(negatives, may_be_none=True),
-            threshold,
+            checked_threshold(threshold),
             keep_absent,
         )
 

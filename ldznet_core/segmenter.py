@@ -331,7 +331,7 @@ class Segmenter:
 
 @contextmanager
 def _inference(head: Head) -> Iterator[None]:
-    """No gradients, and a network in eval mode until the end; then in its own mode again.
+    """No gradients, and a network in eval mode until the end; one in training then trains again.
 
     What is made in here refuses to be written to outside: results that a caller gets are cloned.
     """

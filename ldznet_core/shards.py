@@ -59,7 +59,16 @@ def stem_of(path: str | os.PathLike[str]) -> Path:
     given = Path(path)
     if not given.name:
         raise CheckpointError(f"expected the path of a weights file, got {str(path)!r}: name one")
-    return given.with_name(_SHARD.sub("", given.name.removesuffix(_SUFFIX)))
+    if not (name := name_of(given)):
+        raise CheckpointError(
+            f"expected a name in front of the ending of {str(path)!r}, got none: rename the file"
+        )
+    return given.with_name(name)
+
+
+def name_of(file: Path) -> str:
+    """The name of the set that a file belongs to; "" if it is nothing but an ending."""
+    return _SHARD.sub("", file.name.removesuffix(_SUFFIX))
 
 
 def shard_file(stem: Path, number: int, count: int) -> Path:
@@ -73,7 +82,8 @@ def files_of(stem: Path) -> list[Path]:
     if not stem.parent.is_dir():
         return []
     candidates = (file for file in stem.parent.iterdir() if file.name.endswith(_SUFFIX))
-    return sorted(file for file in candidates if stem_of(file) == stem and file.is_file())
+    named = (file for file in candidates if name_of(file))
+    return sorted(file for file in named if stem_of(file) == stem and file.is_file())
 
 
 def _shard_count(file: Path) -> int:

@@ -143,7 +143,9 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def read_id(path: str | os.PathLike[str]) -> str:
-    """Hexadecimal digits that depend on the weights' content alone, without reading the weights.
+    """Hexadecimal digits that depend on the content of a set alone, without reading the weights.
+
+    The order in which its tensors were given is a part of that.
 
     Raises:
         CheckpointError: As `read_weights`.

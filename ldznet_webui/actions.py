@@ -16,8 +16,8 @@ from modules import infotext_utils
 from PIL import Image
 
 from ldznet_core import InputError, LDZNetError
-from ldznet_core.cli.results import identity
 from ldznet_core.pictures import to_picture
+from ldznet_core.results.folders import identity
 
 from .answer import Answer
 from .folder import FolderRun, Step

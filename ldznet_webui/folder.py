@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +11,18 @@ from typing import Any
 from PIL import Image
 
 from ldznet_core import InputError
-from ldznet_core.cli.picture_list import Job, list_jobs
-from ldznet_core.cli.results import PictureReport, identity, read_result, write_result
 from ldznet_core.picture_files import read_picture
 from ldznet_core.pictures import size_of
+from ldznet_core.preprocessing import check_proportions
+from ldznet_core.results.folders import (
+    REPORT,
+    PictureReport,
+    identity,
+    read_result,
+    write_result,
+)
+from ldznet_core.results.picture_list import Job, list_jobs
+from ldznet_core.whole_files import write_picture, write_text
 
 from .answer import Answer
 
@@ -82,7 +88,7 @@ class FolderRun:
             raise InputError(
                 f"expected a folder for the results, got the file {self.out}: name another"
             )
-        return list_jobs([self.folder], self.out)
+        return list_jobs([self.folder], self.out, reserved=(UNIONS,))
 
     def _step(self, job: Job, number: int, total: int, mask: Callable[..., Answer]) -> Step:
         asked = json.loads(json.dumps({**self.asked, "picture": identity(job.path)}))
@@ -93,11 +99,12 @@ class FolderRun:
             return Step(number, total, job.path)
         try:
             picture = read_picture(job.path).image
+            check_proportions(size_of(picture))
         except InputError as error:
             self.failed.append({"image": str(job.path), "error": str(error)})
             return Step(number, total, job.path, failure=str(error))
         answer = mask(picture)
-        _save(answer.union(), union)
+        write_picture(union, answer.union())
         masks = answer.treated()
         report = PictureReport(
             image=str(job.path),
@@ -120,15 +127,4 @@ class FolderRun:
             "asked": dict(self.asked),
             "out": str(self.out),
         }
-        draft = self.out / f".report.json.{os.getpid()}.tmp"
-        draft.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        os.replace(draft, self.out / "report.json")
-
-
-def _save(picture: Image.Image, path: Path) -> None:
-    """Write a PNG file that is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(suffix=".tmp", dir=path.parent)
-    with os.fdopen(handle, "wb") as file:
-        picture.save(file, format="PNG")
-    os.replace(draft, path)
+        write_text(self.out / REPORT, json.dumps(report, indent=2))

@@ -5,22 +5,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from ldznet_core import (
-    CheckpointError,
     InputError,
     UnsupportedModelError,
     load_head,
     read_config,
 )
-from ldznet_core.auto_head import AUTO_HEAD, fitting_head
+from ldznet_core.auto_head import AUTO_HEAD, family_of_head, fitting_head
 from ldznet_core.checkpoint import BUILT_IN
 from ldznet_core.head import AnyHead
-from ldznet_core.shards import files_of, find_files, stem_of
+from ldznet_core.shards import files_of, find_files, name_of, stem_of
 from ldznet_core.taps import TapsOf
 from ldznet_core.training_free import TRAINING_FREE, TrainingFree
 
@@ -30,7 +30,8 @@ _SUFFIX = ".safetensors"
 def list_heads(folder: Path) -> list[str]:
     """The built-in heads, none at all, then those in the folder; several files may be one head."""
     files = sorted(folder.rglob(f"*{_SUFFIX}")) if folder.is_dir() else []
-    stems = dict.fromkeys(stem_of(file).relative_to(folder).as_posix() for file in files)
+    named = (file for file in files if name_of(file))
+    stems = dict.fromkeys(stem_of(file).relative_to(folder).as_posix() for file in named)
     return [*BUILT_IN, TRAINING_FREE, *(f"{stem}{_SUFFIX}" for stem in stems)]
 
 
@@ -53,7 +54,7 @@ def choose_head(name: str, family: str, folder: Path) -> str:
         _check_family(name, family, folder)
         return name
     trained = (each for each in names if each != TRAINING_FREE)
-    return fitting_head(family, trained, lambda each: _family(each, folder))
+    return fitting_head(family, trained, partial(_source, folder=folder))
 
 
 def taps_for(name: str, family: str, folder: Path) -> TapsOf:
@@ -93,20 +94,13 @@ def _check_family(name: str, family: str, folder: Path) -> None:
     Raises:
         UnsupportedModelError: It is of another.
     """
-    its_own = "" if name == TRAINING_FREE else _family(name, folder)
+    locate = partial(_source, folder=folder)
+    its_own = "" if name == TRAINING_FREE else family_of_head(name, locate)
     if its_own not in ("", family):
         raise UnsupportedModelError(
             f"expected a head for {family}, as the checkpoint is, got {name}, which is for "
             f"{its_own}: choose {AUTO_HEAD} or {TRAINING_FREE}"
         )
-
-
-def _family(name: str, folder: Path) -> str:
-    """The family of a head; of a file that holds none, the empty string."""
-    try:
-        return read_config(_source(name, folder)).family
-    except CheckpointError:
-        return ""
 
 
 def _source(name: str, folder: Path) -> str | Path:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TypeAlias
 
-from ..ldznet_core import CheckpointError, read_config
 from ..ldznet_core.auto_head import fitting_head
 from ..ldznet_core.training_free import TRAINING_FREE, TrainingFree
 from .folders import head_files, head_names
@@ -24,7 +24,7 @@ class AutoHead:
     def for_family(self, family: str) -> FittedHead:
         """The best head for a family: built in, of the user's own, or none that was trained."""
         if family not in self._chosen:
-            self._chosen[family] = named_head(fitting_head(family, head_names(), _family_of))
+            self._chosen[family] = named_head(fitting_head(family, head_names(), _first_file))
         return self._chosen[family]
 
     def get_ram_usage(self) -> int:
@@ -39,7 +39,7 @@ def named_head(name: str) -> FittedHead:
     Raises:
         CheckpointError: There is none of this name, or its file is damaged.
     """
-    return TrainingFree() if name == TRAINING_FREE else ManagedHead(head_files(name)[0])
+    return TrainingFree() if name == TRAINING_FREE else ManagedHead(_first_file(name))
 
 
 def fitted(head: AutoHead | FittedHead, family: str) -> FittedHead:
@@ -47,9 +47,5 @@ def fitted(head: AutoHead | FittedHead, family: str) -> FittedHead:
     return head.for_family(family) if isinstance(head, AutoHead) else head
 
 
-def _family_of(name: str) -> str:
-    """The family of a head; of a file that holds none, the empty string."""
-    try:
-        return read_config(head_files(name)[0]).family
-    except CheckpointError:
-        return ""
+def _first_file(name: str) -> Path:
+    return head_files(name)[0]

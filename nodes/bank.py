@@ -68,6 +68,8 @@ class Bank:
     ) -> None:
         """Keep what was captured of a picture, in the place of anything known of it.
 
+        What alone takes more than the bound is not kept, and said to be missing.
+
         Args:
             latents: ``(1, C, h, w)``, as the sampler returned them.
             features: On the CPU, one row, or why there are none.
@@ -75,10 +77,14 @@ class Bank:
                 knows.
         """
         key = _digest(latents)
+        seen = Seen(features, difference)
+        if _bytes_of(seen) > self.limit_bytes:  # it would drive out all others, and then itself
+            megabytes = f"{self.limit_bytes / 2**20:.0f} MB"
+            seen = Seen(Missing(f"what was captured of it takes more than {megabytes}"))
         with self._lock:
             self._drop(key)
-            self._entries[key] = Seen(features, difference)
-            self.used_bytes += _bytes_of(self._entries[key])
+            self._entries[key] = seen
+            self.used_bytes += _bytes_of(seen)
             while self.used_bytes > self.limit_bytes or len(self) > _MOST_ENTRIES:
                 self._drop(next(iter(self._entries)))
 

@@ -9,7 +9,7 @@ import folder_paths
 
 from ..ldznet_core import CheckpointError
 from ..ldznet_core.checkpoint import BUILT_IN
-from ..ldznet_core.shards import files_of, stem_of
+from ..ldznet_core.shards import files_of, name_of, stem_of
 
 FOLDER = "ldznet"
 
@@ -29,7 +29,7 @@ def register() -> None:
 
 def head_names() -> list[str]:
     """The built-in heads, then those in the folder; a head in several files has one name."""
-    files = folder_paths.get_filename_list(FOLDER)
+    files = [name for name in folder_paths.get_filename_list(FOLDER) if name_of(Path(name))]
     return [*BUILT_IN, *dict.fromkeys(stem_of(name).as_posix() + ".safetensors" for name in files)]
 
 

@@ -55,6 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = " ".join(str(error).split())
         print(f"ldznet: error: {message}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        if (error.name or "ldznet_core").startswith("ldznet_core"):
+            raise
+        print(
+            f"ldznet: error: expected the package {error.name}, which this command needs: "
+            "pip install 'ldznet[cli]', for training and judges 'ldznet[train]'",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         return 130
 

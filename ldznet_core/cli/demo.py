@@ -21,10 +21,10 @@ from ..miniature import Generation, Miniature
 from ..miniature.sampling import GUIDANCE
 from ..overlay import overlay, side_by_side
 from ..phrases import check_phrases
+from ..results.masks import PhraseReport, table, write_masks
 from ..segmentation import NOTHING_READ, Segmentation
 from ..segmenter import Segmenter
 from ..taps import TapsOf, find_taps
-from .masks_report import PhraseReport, table, write_masks
 from .models import HEAD, chosen_head, load_painter
 from .options import option
 from .staging import staged

@@ -8,51 +8,46 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ..checkpoint import BUILT_IN, save_head
 from ..errors import InputError
-from ..evaluation.calibration import calibrate
 from ..evaluation.masks import MaskFigures, evaluate_masks
-from ..head import AnyHead
+from ..evaluation.painted import OF_PAINTED, PAINTED
 from ..miniature import Miniature
 from ..segmenter import Segmenter
+from ..whole_files import check_writable, write_text
 from . import evaluate_compared, evaluate_data
+from .evaluate_calibration import calibrated, check_head
 from .evaluate_compared import COMPARISONS, ComparedAsk, compare
 from .evaluate_data import DataAsk
 from .evaluate_options import OWN, Options
 from .evaluate_sheets import SHEETS, draw
-from .held_out import shown, shown_or_painted
+from .held_out import shown_or_painted
 from .models import chosen_head, load_models
-
-_OF_SCENES = "iid"
-"""The split of scenes that is measured if none is named."""
 
 _OF_PICTURES = ("vae", "recognition", "agreement", "all")
 """What looks at pictures and not at masks alone."""
 
+_OF_DATA = ("masks", "all")
+"""What can be measured on a data set."""
+
+_UNPAINTED = ("whole-prompt", "edges")
+"""What shows its own pictures, so that scenes cannot be painted anew for it."""
+
 
 def run(options: Options) -> dict[str, Any]:
     """Measure, and write the figures where asked."""
+    _check(options)
     options = dataclasses.replace(options, head=chosen_head(options.model, options.head))
     if options.data:
         return evaluate_data.run(_ask_of_data(options, options.data))
     if options.split == OWN:
-        options = dataclasses.replace(options, split=_OF_SCENES)
-    counts = (options.count, options.samples, options.validation)
-    if min(counts) < 1:
-        raise InputError(
-            f"expected at least one scene and sample, got {', '.join(map(str, counts))}: raise "
-            "--count, --samples or --validation"
-        )
+        options = dataclasses.replace(options, split=OF_PAINTED)
     miniature, head = load_models(options.model, options.head)
     segmenter = Segmenter(miniature, head)
     if options.what in SHEETS:
         return draw(options.what, options, miniature, segmenter)
     report = _measure(options, miniature, segmenter)
     if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write_text(options.out, json.dumps(report, indent=2))
     return report
 
 
@@ -71,6 +66,32 @@ def describe(report: dict[str, Any]) -> str:
             lines.append(f"  {name:<24} {text}")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
+
+
+def _check(options: Options) -> None:
+    """Refuse before all work what would fail after it.
+
+    Raises:
+        InputError: With what to change.
+    """
+    check_writable(options.out)
+    counts = (options.count, options.samples, options.validation)
+    if min(counts) < 1:
+        raise InputError(
+            f"expected at least one scene and sample, got {', '.join(map(str, counts))}: raise "
+            "--count, --samples or --validation"
+        )
+    if options.what == "calibration":
+        check_head(options)
+    if options.data and options.what not in _OF_DATA:
+        raise InputError(
+            f"expected masks to be measured on a data set, got --what {options.what}: leave it out"
+        )
+    if options.split == PAINTED and options.what in _UNPAINTED:
+        raise InputError(
+            f"expected a split of scenes for --what {options.what}, got {PAINTED}, whose scenes "
+            "are painted anew: choose another for --split"
+        )
 
 
 def _ask_of_data(options: Options, folder: Path) -> DataAsk:
@@ -108,7 +129,7 @@ def _measure(options: Options, miniature: Miniature, segmenter: Segmenter) -> di
     """The parts that are asked for, by name."""
     report: dict[str, Any] = {}
     if options.what == "calibration":
-        report["calibration"] = _calibrate(options, segmenter)
+        report["calibration"] = asdict(calibrated(options, segmenter))
     if options.what in COMPARISONS:
         report |= compare(options.what, _ask_of_comparison(options, miniature, segmenter))
     if options.what in ("masks", "all"):
@@ -141,22 +162,3 @@ def _masks(options: Options, miniature: Miniature, segmenter: Segmenter) -> Mask
         miniature, options.world, options.split, options.count, f"masks of {options.split}"
     )
     return evaluate_masks(segmenter, asked, painter=painter)
-
-
-def _calibrate(options: Options, segmenter: Segmenter) -> dict[str, float]:
-    """Choose the thresholds on the validation split and save the head with them."""
-    head = segmenter.head
-    if not isinstance(head, AnyHead):
-        raise InputError(
-            "expected a head whose thresholds are stored, got none: calibrate a trained one"
-        )
-    side = head.config.image_side
-    asked = shown(options.world, "validation", options.count, side, "calibration")
-    found = calibrate(segmenter, asked)
-    head.config = dataclasses.replace(
-        head.config,
-        mask_threshold=found.mask_threshold,
-        presence_threshold=found.presence_threshold,
-    )
-    save_head(head, BUILT_IN.get(options.head, Path(options.head)), dtype=torch.float16)
-    return asdict(found)

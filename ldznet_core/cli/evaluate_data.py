@@ -17,6 +17,7 @@ from ..evaluation.data.figures import measure_data
 from ..evaluation.data.report import DataReport, as_markdown, draw_curves
 from ..segmenter import Segmenter
 from ..training_free import TRAINING_FREE
+from ..whole_files import check_writable, write_picture, write_text
 from .models import DType
 
 _KEY = "data"
@@ -45,16 +46,17 @@ def run(ask: DataAsk) -> dict[str, DataReport]:
     """Measure, and write the figures as JSON, Markdown and a picture where asked."""
     if ask.limit < 0:
         raise InputError(f"expected a limit of at least 1 phrase, got {ask.limit}: raise --limit")
+    check_writable(ask.out)
     names = [name.strip() for name in (ask.splits or FORMATS[ask.data]).split(",")]
     asked = {name: _read(ask, name) for name in names}
     segmenter = _load(ask)
-    splits = {}
+    report = DataReport(data=_name(ask), model=ask.model, head=ask.head, splits={})
     for name, rows in asked.items():
         with tqdm(total=len(rows), desc=name, unit="phrase", leave=False) as bar:
-            splits[name] = asdict(measure_data(segmenter, rows, ask.threshold, bar.update))
-    report = DataReport(data=_name(ask), model=ask.model, head=ask.head, splits=splits)
-    if ask.out:
-        _write(report, ask.out)
+            measured = measure_data(segmenter, rows, ask.threshold, bar.update)
+        report["splits"][name] = asdict(measured)
+        if ask.out:  # each split when it is done: another may take hours
+            _write(report, ask.out)
     return {_KEY: report}
 
 
@@ -96,8 +98,7 @@ def _name(ask: DataAsk) -> str:
 def _write(report: DataReport, out: Path) -> None:
     """Three files of one name."""
     stem = out.with_suffix("") if out.suffix == ".json" else out
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({_KEY: report}, indent=2, allow_nan=False) + "\n"
-    stem.with_name(f"{stem.name}.json").write_text(text, encoding="utf-8")
-    stem.with_name(f"{stem.name}.md").write_text(as_markdown(report) + "\n", encoding="utf-8")
-    draw_curves(report).save(stem.with_name(f"{stem.name}.png"))
+    text = json.dumps({_KEY: report}, indent=2, allow_nan=False)
+    write_text(stem.with_name(f"{stem.name}.json"), text)
+    write_text(stem.with_name(f"{stem.name}.md"), as_markdown(report))
+    write_picture(stem.with_name(f"{stem.name}.png"), draw_curves(report))

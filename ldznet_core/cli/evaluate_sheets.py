@@ -14,6 +14,7 @@ from ..evaluation.training_free.sheet import draw_sheet
 from ..miniature import Miniature
 from ..segmenter import Segmenter
 from ..training_free import TRAINING_FREE
+from ..whole_files import check_writable, write_picture
 from .evaluate_options import Options
 from .held_out import shown_or_painted
 
@@ -33,13 +34,13 @@ def draw(
     which: Sheet, options: Options, miniature: Miniature, segmenter: Segmenter
 ) -> dict[str, Any]:
     """Draw a sheet and write it; the report of what was written."""
+    out = options.out or Path(_FILES[which])
+    check_writable(out)
     if which == "sheet":
         picture, shown = _prompts(options, miniature, segmenter)
     else:
         picture, shown = _scenes(which, options, miniature, segmenter)
-    out = options.out or Path(_FILES[which])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(out)
+    write_picture(out, picture)
     return {"sheet": {**shown, "file": str(out)}}
 
 

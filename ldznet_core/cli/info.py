@@ -32,7 +32,7 @@ def run(options: Options) -> dict[str, Any]:
     if CONFIG_KEY in metadata:
         report["head"] = asdict(read_config(path))
         if PROVENANCE_KEY in metadata:
-            report["provenance"] = json.loads(metadata[PROVENANCE_KEY])
+            report["provenance"] = _provenance(metadata[PROVENANCE_KEY])
     else:
         report["metadata"] = metadata
     return report
@@ -50,3 +50,12 @@ def describe(report: dict[str, Any]) -> str:
         for key, value in facts.items()
     ]
     return "\n".join(lines)
+
+
+def _provenance(text: str) -> dict[str, Any]:
+    """Where a head comes from; as the file says it, if that is not what `convert` writes."""
+    try:
+        told = json.loads(text)
+    except ValueError:
+        told = None
+    return told if isinstance(told, dict) else {PROVENANCE_KEY: text}

@@ -18,18 +18,18 @@ from ..picture_files import OpenedPicture, read_picture
 from ..pictures import size_of
 from ..preprocessing import check_proportions, official_size
 from ..procedure import Procedure
-from ..segmenter import Segmenter
-from ..snapping import snapped
-from .models import DType, load_segmenting_pair
-from .picture_list import Job
-from .processes import Processes
-from .results import (
+from ..results.folders import (
     PictureReport,
     identity,
     identity_of_weights,
     read_result,
     write_result,
 )
+from ..results.picture_list import Job
+from ..segmenter import Segmenter
+from ..snapping import snapped
+from .models import DType, load_segmenting_pair
+from .processes import Processes
 
 MASK_PIXELS = 2**21
 """Of larger pictures the masks are made at this size and then enlarged; Full HD is below it."""

@@ -15,6 +15,7 @@ from ..evaluation.layers.heat_map import draw_heat_map
 from ..evaluation.layers.probe import FOLDS, TIMESTEPS, Cell, count_rows, probe_miniature
 from ..evaluation.layers.scenes import load_scenes
 from ..evaluation.layers.table import TITLES, best_cells, table
+from ..whole_files import check_writable, write_picture, write_text
 from ..world import draw_layout
 from .models import load_painter
 from .options import option
@@ -41,9 +42,7 @@ class Options:
 def run(options: Options) -> dict[str, Any]:
     """Probe the model's layers and the controls, and write the figures where asked."""
     _check(options)
-    for file in (options.out, options.picture):
-        if file:
-            file.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(options.out, options.picture)
     miniature = load_painter(options.model)
     timesteps = sorted(set(options.timestep))
     fitting, judging = (
@@ -66,9 +65,9 @@ def run(options: Options) -> dict[str, Any]:
         "cells": [asdict(each) for each in cells],
     }
     if options.out:
-        options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write_text(options.out, json.dumps(report, indent=2))
     if options.picture:
-        draw_heat_map(cells).save(options.picture, format="PNG")
+        write_picture(options.picture, draw_heat_map(cells))
     return report
 
 

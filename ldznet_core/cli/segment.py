@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
 from ..auto_head import AUTO_HEAD
+from ..checks import checked_threshold
 from ..errors import InputError
 from ..phrases import check_phrases
 from ..picture_files import check_picture
 from ..procedure import Preprocess, Procedure
+from ..results.folders import REPORT, PictureReport
+from ..results.masks import table
+from ..results.picture_list import list_jobs
 from ..snapping import load_matting
+from ..whole_files import write_text
 from .masking import Ask, Failure, mask_pictures
-from .masks_report import table
 from .models import HEAD, DType, chosen_head
 from .options import option
-from .picture_list import list_jobs
 from .processes import joined
-from .results import PictureReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ def run(options: Options) -> Report | None:
         out=str(out),
     )
     if done:
-        _write(out / "report.json", report)
+        write_text(out / REPORT, json.dumps(report, indent=2))
     if failed:
         rest = f" ({len(failed)} of {len(jobs)} pictures failed)" if len(jobs) > 1 else ""
         raise InputError(f"{failed[0]['error']}{rest}")
@@ -125,6 +126,8 @@ def _checked(options: Options) -> tuple[Path, Ask]:
         raise InputError(
             f"expected a folder for the results, got the file {options.out}: name another"
         )
+    if options.threshold is not None:
+        checked_threshold(options.threshold)
     if options.snap:
         load_matting()
     return options.out, Ask(
@@ -146,9 +149,3 @@ def _checked(options: Options) -> tuple[Path, Ask]:
         snaps=options.snap,
         resumes=options.resume,
     )
-
-
-def _write(file: Path, report: Report) -> None:
-    draft = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    draft.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    os.replace(draft, file)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..errors import InputError
 from ..miniature.parts import WEIGHTS
+from ..whole_files import write_picture, write_text
 from ..world import WORLDS, scenes_with_masks
 from .options import option
 
@@ -187,12 +188,10 @@ def _write(report: StudyReport, page: Path) -> None:
     from ..study.designs import TABLES
     from ..study.report import as_markdown, cells_of
 
-    page.parent.mkdir(parents=True, exist_ok=True)
     picture = page.with_suffix(".png")
     done = cells_of(report)
     if done:
-        draw_chart(done, TABLES[report["table"]], report["sizes"]).save(picture, format="PNG")
+        write_picture(picture, draw_chart(done, TABLES[report["table"]], report["sizes"]))
     text = as_markdown(report, picture.name if done else None)
-    page.write_text(text + "\n", encoding="utf-8")
-    figures = json.dumps(report, indent=2)
-    page.with_suffix(".json").write_text(figures + "\n", encoding="utf-8")
+    write_text(page, text)
+    write_text(page.with_suffix(".json"), json.dumps(report, indent=2))

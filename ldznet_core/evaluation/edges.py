@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .. import snapping
-from ..masks import grow
+from ..masks import EDGE, grow
 from ..metrics.overlap import overlap
 from ..segmenter import Segmenter
 from .cases import Case
-from .masks import LEAST_SIDE
+from .masks import is_small
 
 Soft: TypeAlias = NDArray[np.float32]
 """Probabilities ``(H, W)`` in [0, 1]."""
@@ -42,8 +42,6 @@ BANDS = (4, 8, 12, 16)
 """Pixels to either side of a mask's edge that the other filters decide anew."""
 
 _BETAS = (130.0, 500.0, 2000.0)
-
-_EDGE = 0.5
 
 _PACKAGES = {
     "guided filter": ("cv2", "opencv-contrib-python-headless"),
@@ -84,7 +82,7 @@ def find_snaps() -> Snaps:
         try:
             module = importlib.import_module(module_name)
             ways |= _MAKERS[name](module)
-        except (ImportError, AttributeError):
+        except Exception:  # what numba raises on a machine that it cannot compile for is anything
             left_out[name] = f"{name} is left out: install {package} to have it measured"
     return Snaps(ways, left_out)
 
@@ -111,7 +109,7 @@ def evaluate_edges(
         for index, phrase in enumerate(phrases):
             truth, soft = case.mask(phrase), given.probabilities[index].numpy()
             is_stuff = case.is_stuff(phrase)
-            if not is_stuff and truth.sum() < LEAST_SIDE**2:
+            if not is_stuff and is_small(truth):
                 continue
             is_there = given.present[index]
             for name, snap in ways.items():
@@ -169,7 +167,7 @@ def _matting(_: ModuleType) -> dict[str, Snap]:
 
 def _seeds(soft: Soft, band: int) -> NDArray[np.int64]:
     """1 where a pixel stays outside, 2 where it stays inside, 0 near the edge of the mask."""
-    mask = torch.from_numpy(soft > _EDGE)[None].float()
+    mask = torch.from_numpy(soft > EDGE)[None].float()
     outside, inside = grow(mask, band)[0] == 0, grow(1 - mask, band)[0] == 0
     return (outside * 1 + inside * 2).numpy()
 

@@ -14,6 +14,8 @@ CANDIDATES = tuple(round(0.05 * number, 2) for number in range(4, 17))
 REJECTED = 0.93
 """Share of absent phrases that the presence threshold rejects on the pictures that choose it."""
 
+_LEAST = 1e-4
+
 
 def best_of(overlaps: Mapping[float, Sequence[Overlap]]) -> tuple[float, float]:
     """The threshold under which masks and truths overlap best, and their mean IoU there.
@@ -29,9 +31,12 @@ def best_of(overlaps: Mapping[float, Sequence[Overlap]]) -> tuple[float, float]:
 def part(present: Sequence[float], absent: Sequence[float], rejected: float = REJECTED) -> float:
     """The lowest score that rejects this share of what is not there, clear of what is.
 
+    Neither 0 nor 1, which would find everything and nothing.
+
     >>> part([0.9, 0.8], [0.1, 0.4])
     0.6
     """
     floor = float(np.quantile(absent, rejected, method="higher"))
     above = [score for score in present if score > floor]
-    return round((floor + min(above, default=1.0)) / 2, 4)
+    middle = (floor + min(above, default=1.0)) / 2
+    return min(max(round(middle, 4), _LEAST), 1 - _LEAST)

@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor
 
-from ..capture import BEST_TIMESTEP, Features
+from ..capture import BEST_TIMESTEP, Features, distance_from_best
 from ..devices import checked_device
 from ..errors import InputError
 from ..frames import STRIDE
@@ -45,7 +45,7 @@ class Generation:
     @property
     def features(self) -> Features | None:
         """Those captured nearest to t = 400, where heads were trained; None if there are none."""
-        return min(self.captured, key=lambda each: abs(each.timestep - BEST_TIMESTEP), default=None)
+        return min(self.captured, key=distance_from_best, default=None)
 
 
 class Miniature:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..unet import UNet, UNetConfig, infer_unet_config
-from .parts import fill, load_part, save_part
+from .parts import filled, load_part, save_part, sizes_read, whole
 
 HEADS = 2
 """Attention heads of the miniature's UNet, which its weights do not tell."""
+
+_MOST_HEADS = 256
 
 
 def build_unet(context_dim: int, model_channels: int = 32) -> UNet:
@@ -28,6 +30,6 @@ def load_unet(path: Path) -> UNet:
         CheckpointError: A file is missing, damaged, or of something else.
     """
     state, config = load_part(path)
-    unet = UNet(infer_unet_config(state, config["num_heads"]))
-    fill(unet, state, path)
-    return unet
+    with sizes_read(path):
+        sizes = infer_unet_config(state, whole(config["num_heads"], _MOST_HEADS))
+    return filled(lambda: UNet(sizes), state, path)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
+from ..stored import check_fit
 from ..weights import read_weights, write_weights
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The folder of the weights that come with the package."""
 
 _CONFIG_KEY = "miniature"
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def save_part(
@@ -40,23 +45,63 @@ def load_part(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"expected a part of a miniature in {path}, got other weights: name the folder that "
             "`ldznet train` has written"
         )
-    whole = {
+    floats = {
         name: value.float() if value.is_floating_point() else value for name, value in state.items()
     }
-    return whole, json.loads(metadata[_CONFIG_KEY])
+    with sizes_read(path):
+        config = dict(json.loads(metadata[_CONFIG_KEY]))
+    return floats, config
 
 
-def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Give a network its weights, freeze it and put it into eval mode.
+@contextmanager
+def sizes_read(path: Path) -> Iterator[None]:
+    """Turns the failure of sizes that no network can have into a sentence.
 
     Raises:
-        CheckpointError: They are not exactly the network's own.
+        CheckpointError: The block raised what libraries raise on such sizes.
     """
     try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
+        yield
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"expected the weights of the configured part in {path}, got others: train it anew "
-            f"({error})"
+            f"expected a miniature's {path.name} in {path.parent}, got a part of something else "
+            f"({error!s:.200}): name the folder that `ldznet train` has written"
         ) from error
-    network.eval().requires_grad_(False)
+
+
+def whole(value: object, largest: int) -> int:
+    """A size from a file, which may say anything.
+
+    Raises:
+        ValueError: It is no whole number from 1 to the largest.
+    """
+    if type(value) is not int or not 0 < value <= largest:
+        raise ValueError(f"{str(value)[:40]!r} as a size, where 1 to {largest} are known")
+    return value
+
+
+def filled(
+    build: Callable[[], Network],
+    state: Mapping[str, Tensor],
+    path: Path,
+    weighted: Callable[[Network], nn.Module] = lambda network: network,
+) -> Network:
+    """A network with its weights, frozen and in eval mode.
+
+    Args:
+        build: Makes it with fresh weights; it is first tried where these take no memory.
+        state: The weights.
+        path: Where they come from, for messages.
+        weighted: The module of the network that they belong to.
+
+    Raises:
+        CheckpointError: It cannot be built, or they are not exactly its own.
+    """
+    with sizes_read(path), torch.device("meta"):
+        wanted = weighted(build()).state_dict()
+    remedy = "name the folder that `ldznet train` has written, or train it anew"
+    check_fit(wanted, state, f"the configured part in {path}", remedy)
+    with sizes_read(path):
+        network = build()
+    weighted(network).load_state_dict(state)
+    return network.eval().requires_grad_(False)

@@ -15,11 +15,13 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from ..phrases import TOKEN_LIMIT
 from ..tokenizer import VOCABULARY_SIZE, tokenize, tokenizer
-from .parts import fill, load_part, save_part
+from .parts import filled, load_part, save_part, sizes_read, whole
 
 __all__ = ["TextEncoder", "load_text_encoder", "save_text_encoder", "tokenize", "tokens_of"]
 
 _ROWS_KEY = "token_ids"
+_HEAD_WIDTH = 32  # of attention
+_WIDEST, _MOST_LAYERS = 4096, 64  # beyond which a configuration is taken for damaged
 
 
 class TextEncoder(nn.Module):
@@ -43,7 +45,7 @@ class TextEncoder(nn.Module):
                 hidden_size=width,
                 intermediate_size=4 * width,
                 num_hidden_layers=layers,
-                num_attention_heads=width // 32,
+                num_attention_heads=width // _HEAD_WIDTH,
                 max_position_embeddings=TOKEN_LIMIT,
                 hidden_act="quick_gelu",
                 bos_token_id=0,
@@ -86,6 +88,15 @@ def load_text_encoder(path: Path) -> TextEncoder:
         CheckpointError: The file is missing, damaged, or of something else.
     """
     state, config = load_part(path)
-    encoder = TextEncoder(state.pop(_ROWS_KEY).tolist(), config["width"], config["layers"])
-    fill(encoder.transformer, state, path)
-    return encoder.eval()
+    with sizes_read(path):
+        token_ids = [whole(each + 1, VOCABULARY_SIZE) - 1 for each in state.pop(_ROWS_KEY).tolist()]
+        width = whole(config["width"], _WIDEST)
+        if width % _HEAD_WIDTH:
+            raise ValueError(f"a width of {width}, which is no multiple of {_HEAD_WIDTH}")
+        layers = whole(config["layers"], _MOST_LAYERS)
+    return filled(
+        lambda: TextEncoder(token_ids, width, layers),
+        state,
+        path,
+        lambda encoder: encoder.transformer,
+    )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from .parts import fill, load_part, save_part
+from .parts import filled, load_part, save_part, sizes_read, whole
+
+_WIDEST, _MOST_LEVELS = 8192, 8  # beyond which a configuration is taken for damaged
 
 
 def build_vae(channels: tuple[int, ...], image_side: int) -> AutoencoderKL:
@@ -42,9 +45,14 @@ def load_vae(path: Path) -> AutoencoderKL:
         CheckpointError: The file is missing, damaged, or of something else.
     """
     state, config = load_part(path)
-    vae = build_vae(tuple(config["channels"]), config["image_side"])
-    vae.register_to_config(scaling_factor=config["scaling_factor"])
-    fill(vae, state, path)
+    with sizes_read(path):
+        channels = tuple(whole(each, _WIDEST) for each in config["channels"])
+        side = whole(config["image_side"], _WIDEST)
+        scaling_factor = float(config["scaling_factor"])
+        if len(channels) > _MOST_LEVELS or not 0 < scaling_factor < math.inf:
+            raise ValueError(f"{len(channels)} levels and the scale {scaling_factor}")
+    vae = filled(lambda: build_vae(channels, side), state, path)
+    vae.register_to_config(scaling_factor=scaling_factor)
     return vae
 
 

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..whole_files import write_text
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -59,10 +61,7 @@ class CellFigures:
 
     def write(self, path: Path) -> None:
         """Write the figures as JSON, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".partial")
-        draft.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
-        draft.replace(path)
+        write_text(path, json.dumps(asdict(self), indent=2))
 
     @classmethod
     def read(cls, path: Path) -> CellFigures:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from ..miniature import Miniature
 from ..pictures import to_picture
 from ..taps import Taps, find_taps
 from ..training.cache import to_unit_range
+from ..whole_files import drafted
 from ..world import caption_only_names
 from .designs import Design
 from .rgbnet import fold
@@ -77,11 +77,10 @@ def load_held_out(
     asked = tuple(cases(world, OF_PAINTED if split == PAINTED else split, count, side))
     path = folder / f"{world}-{split}-{count}-{side}.safetensors"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
         progress = tqdm(asked, desc=f"held-out scenes of {split}", unit="scene", leave=False)
-        save_file(_look_at(miniature, progress, is_painted=split == PAINTED), partial)
-        partial.replace(path)
+        looked = _look_at(miniature, progress, is_painted=split == PAINTED)
+        with drafted(path) as draft:
+            save_file(looked, draft)
     stored = load_file(path)
     return HeldOut(
         asked,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..evaluation.masks import LEAST_SIDE
+from ..evaluation.masks import is_small
 from ..head import AnyHead
 from ..metrics.clipseg import ClipSegTally
 from ..metrics.thresholds import part
@@ -100,6 +100,6 @@ def _answers(segmenter: Segmenter, design: Design, held_out: HeldOut, threshold:
             truth = case.mask(phrase)
             answers.present.append(score)
             answers.everything.add(share, truth)
-            if not case.is_stuff(phrase) and truth.sum() >= LEAST_SIDE**2:
+            if not case.is_stuff(phrase) and not is_small(truth):
                 answers.things.add(share, truth)
     return answers

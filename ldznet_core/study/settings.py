@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import InputError
+from ..whole_files import write_text
 
 _FILE = "study.json"
 
@@ -39,8 +40,7 @@ class Settings:
         if path.exists():
             self.check_against(folder)
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(asdict(self), indent=2))
 
     def check_against(self, folder: Path) -> None:
         """Make sure that the study in a folder has these settings.

@@ -11,6 +11,7 @@ from pathlib import Path
 from accelerate.utils import set_seed
 
 from ..training import Plan, train
+from ..training.saved_state import find_state
 from ..weights import read_weights
 from .cells import Cell, CellFigures
 from .designs import DESIGNS, make_head
@@ -97,7 +98,7 @@ def _finish(
         sample_minutes=_SAVED_EACH,
     )
     stage = CellStage(cell, design, head, material)
-    is_begun = (folder / cell.name / "state").is_dir()
+    is_begun = find_state(folder / cell.name) is not None
     if train(stage, plan, folder, resume=is_begun) < steps:
         return None
     began = time.monotonic()

@@ -71,12 +71,12 @@ class SceneCache:
         return _read(path)
 
     def _render(self) -> None:
-        if self._path("labels").exists():
+        if self._path("labels").exists() and self._path("images").exists():
             return
         shape = (self.count, self.side, self.side)
         with (
+            _filling(self._path("labels"), shape, np.uint8) as (labels, _),  # the last to appear
             _filling(self._path("images"), (*shape, 3), np.uint8) as (images, chunks),
-            _filling(self._path("labels"), shape, np.uint8) as (labels, _),
             _mapping(len(chunks)) as mapping,
         ):
             jobs = ((self, range(chunk.start, chunk.stop)) for chunk in chunks)

@@ -29,9 +29,9 @@ from .heads import HeadPlan, first_head, told_with
 from .losses import mask_losses
 from .paintings import Paintings
 from .plan import Batch, Plan
+from .randomness import timestep_from
 from .sheets import grid, tinted
 
-_WINDOW = (300, 500)  # timesteps, the paper's (section 3.2)
 _CAPTIONED = 0.5  # share of features that saw the scene's caption, as a sampler's do
 _UNTOLD = 0.25  # share of features that saw no text, of heads that may be probed so
 _RESTORED = 0.5  # share of latents that are the miniature's own, as those of its pictures are
@@ -202,7 +202,7 @@ class HeadStage:
                 [label for label in labels for _ in range(asked)],
                 [phrase for of_scene in phrases for phrase in of_scene],
             ),
-            "timestep": float(_WINDOW[0] + draw.below(_WINDOW[1] - _WINDOW[0] + 1)),
+            "timestep": float(timestep_from(draw)),
             "noise_seed": draw.below(2**31),
             "is_restored": torch.tensor([draw.chance(_RESTORED) for _ in range(fresh)])[
                 :, None, None, None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..errors import InputError
+from ..whole_files import write_text
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 """A row of each array, by name."""
@@ -125,7 +126,5 @@ def _open(folder: Path, name: str, array: NDArray[Any], count: int) -> np.memmap
 
 def _note(folder: Path, what: str, settings: Mapping[str, object], filled: int) -> None:
     """Say how far the filling has come, whole or not at all."""
-    draft = folder / f"{what}.json.new"
     noted = {"settings": settings, "filled": filled}
-    draft.write_text(json.dumps(noted, indent=2), encoding="utf-8")
-    draft.replace(folder / f"{what}.json")
+    write_text(folder / f"{what}.json", json.dumps(noted, indent=2))

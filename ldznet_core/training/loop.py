@@ -21,6 +21,7 @@ from tqdm import tqdm
 from ..errors import InputError
 from .log import TrainingLog
 from .plan import Batch, MeasuredStage, Plan, Stage
+from .saved_state import find_state, fresh_state, publish_state
 
 
 @dataclass
@@ -76,7 +77,7 @@ def train(stage: Stage, plan: Plan, run: Path, *, resume: bool) -> int:
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     folder = run / stage.name
-    _check_state(folder, resume)
+    state = _checked_state(folder, resume)
     trained = [each for each in stage.objective.parameters() if each.requires_grad]
     stage.objective.to(accelerator.device)
     average = EMAModel(trained, decay=plan.average, foreach=True) if plan.average else None
@@ -84,8 +85,8 @@ def train(stage: Stage, plan: Plan, run: Path, *, resume: bool) -> int:
     objective, optimizer = accelerator.prepare(stage.objective, optimizer)
     progress = _Progress()
     accelerator.register_for_checkpointing(*([average] if average else []), progress)
-    if resume:
-        accelerator.load_state(str(folder / "state"))
+    if state:
+        accelerator.load_state(str(state))
     if average:
         average.to(accelerator.device)
     _Runner(stage, plan, run, accelerator, objective, optimizer, average, trained, progress).run()
@@ -198,15 +199,14 @@ class _Runner:
     def _save(self, log: TrainingLog) -> None:
         """Save the state whole or not at all, publish the averaged weights, draw the sheet."""
         folder = self.run_folder / self.stage.name
-        fresh, state = folder / "state.new", folder / "state"
+        fresh = fresh_state(folder)
         if self.accelerator.is_main_process:
             shutil.rmtree(fresh, ignore_errors=True)
         self.accelerator.wait_for_everyone()
         self.accelerator.save_state(str(fresh))
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            shutil.rmtree(state, ignore_errors=True)
-            fresh.rename(state)
+            publish_state(folder)
             self._show(folder, log)
         self.accelerator.wait_for_everyone()
 
@@ -246,12 +246,14 @@ def lacks_accelerator() -> bool:
     return not torch.accelerator.is_available()
 
 
-def _check_state(folder: Path, resume: bool) -> None:
-    exists = (folder / "state").is_dir()
-    if exists and not resume:
+def _checked_state(folder: Path, resume: bool) -> Path | None:
+    """The saved state to go on with, or None for a new run."""
+    state = find_state(folder)
+    if state and not resume:
         raise InputError(
             f"expected a new run, found a saved state in {folder}: add --resume to go on with it, "
             "or choose another --folder"
         )
-    if resume and not exists:
+    if resume and not state:
         raise InputError(f"expected a saved state in {folder}, found none: leave out --resume")
+    return state

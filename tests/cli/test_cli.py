@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,9 @@ from PIL import Image
 pytest.importorskip("diffusers", reason="the command line needs the extra `cli`")
 
 from ldznet_core import LDZNetHead, load_head, load_miniature, read_config, save_head
+from ldznet_core.checkpoint import encode_config
 from ldznet_core.cli import COMMANDS, main
+from ldznet_core.weights import write_weights
 
 
 @pytest.fixture
@@ -134,6 +138,10 @@ BAD_WORDS = {
     "a threshold of 2": (["demo", "--threshold", "2", "--steps", "1"], "between 0 and 1"),
     "a long phrase": (["demo", "--phrase", "owl " * 80, "--steps", "1"], "77 tokens"),
     "a long prompt": (["demo", "--prompt", "owl " * 80], "tokens"),
+    "a threshold of 2 for pictures": (
+        ["segment", "a.png", "--phrase", "owl", "--out", "x", "--threshold", "2"],
+        "between 0 and 1",
+    ),
     "no such model": (["demo", "--model", "sd15.safetensors"], "miniature"),
     "no such head": (["demo", "--head", "gone.safetensors"], "expected weights at"),
     "a pickled head": (["demo", "--head", "LDZNet.ckpt"], "ldznet convert"),
@@ -253,6 +261,32 @@ def test_info_describes_the_head_of_the_miniature(capsys: pytest.CaptureFixture[
     assert report["head"]["kind"] == "ldznet"
     assert report["head"]["taps"] == [6, 7, 8, 9, 10]
     assert 0 < report["head"]["presence_threshold"] < 1
+
+
+@pytest.mark.parametrize("provenance", ["x", "[]", '{"source": "here"}'])
+def test_info_shows_whatever_a_head_says_of_where_it_comes_from(
+    provenance: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = load_head("miniature-compact")
+    metadata = {"ldznet": encode_config(head.config), "provenance": provenance}
+    write_weights(head.state_dict(), tmp_path / "head", metadata)
+    assert main(["info", str(tmp_path / "head")]) == 0
+    shown = capsys.readouterr().out
+    assert "source: here" in shown if "here" in provenance else f"provenance: {provenance}" in shown
+
+
+@pytest.mark.parametrize("words", [["demo", "--help"], ["convert"], ["evaluate", "--help"]])
+def test_a_package_that_is_missing_is_told(words: list[str], tmp_path: Path) -> None:
+    """As after `pip install .` without the extra."""
+    code = (
+        "import sys; sys.modules['tqdm'] = None\n"
+        f"from ldznet_core.cli import main\nsys.exit(main({words}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "expected the package tqdm" in done.stderr
+    assert "pip install 'ldznet[cli]'" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_capture_costs_are_measured_in_pairs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ pytest.importorskip("diffusers", reason="the command line needs the extra `cli`"
 from ldznet_core import load_head, save_head
 from ldznet_core.backends import Pair
 from ldznet_core.cli import main, masking
-from ldznet_core.cli.results import MARK
+from ldznet_core.results.folders import MARK
 from ldznet_core.world import draw_layout, render
 
 from ..backends.reduced import write_checkpoint, write_head

@@ -51,6 +51,12 @@ def test_so_do_wide_greys_that_hold_16_bits_8_bits_or_shares_of_white(
     assert np.asarray(to_picture(image))[0, :, 0].tolist() == [0, 100, 255]
 
 
+def test_wide_greys_with_a_transparent_level_stay_what_they_are() -> None:
+    image = Image.fromarray(np.array([[0, 257 * 100, 65535]], dtype=np.int32))
+    image.info["transparency"] = 0
+    assert np.asarray(to_picture(image))[0, :, 0].tolist() == [0, 100, 255]
+
+
 def test_array_tensor_and_image_of_one_picture_are_the_same() -> None:
     image = picture(7, 5)
     array = np.asarray(image)

@@ -143,3 +143,14 @@ class TestRefusals:
     def test_a_pickle(self, tmp_path: Path, name: str) -> None:
         with pytest.raises(CheckpointError, match="got the pickle"):
             read_weights(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", [".safetensors", "-1of2.safetensors"])
+def test_a_file_that_is_nothing_but_an_ending_is_no_set_and_hides_none(
+    name: str, tmp_path: Path
+) -> None:
+    write_weights({"a": torch.zeros(1)}, tmp_path / "one", {})
+    (tmp_path / name).touch()
+    assert [file.name for file in find_files(tmp_path / "one")] == ["one.safetensors"]
+    with pytest.raises(CheckpointError, match="rename the file"):
+        find_files(tmp_path / name)

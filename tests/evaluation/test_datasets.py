@@ -726,10 +726,21 @@ class TestMeasuring:
         assert found.scores is None
         assert found.absent_rejected is None
 
+    def test_damaged_pictures_are_left_out_and_told(
+        self, segmenter: Segmenter, phrasecut: Path
+    ) -> None:
+        file = phrasecut / "images" / "7.jpg"
+        whole = file.read_bytes()
+        file.write_bytes(whole[: len(whole) // 2])
+        found = measure_data(segmenter, read_data(phrasecut, "phrasecut"))
+        assert (found.left_out, found.pictures, found.every_mask.phrases) == (2, 1, 1)
+        (told,) = found.damaged
+        assert f"expected a picture in {file}" in told
+
     def test_pictures_that_are_all_of_another_size_are_an_error(
         self, segmenter: Segmenter, phrasecut: Path
     ) -> None:
         for name in ("7.jpg", "9.jpg"):
             paint(phrasecut / "images" / name, (40, 61))
-        with pytest.raises(InputError, match="3 of pictures that have another size"):
+        with pytest.raises(InputError, match="3 of pictures that are damaged or of another size"):
             measure_data(segmenter, read_data(phrasecut, "phrasecut"))

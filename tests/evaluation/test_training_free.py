@@ -326,7 +326,7 @@ def test_masks_are_measured_without_a_trained_head(capsys: pytest.CaptureFixture
 def test_no_head_cannot_be_calibrated(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["evaluate", "--what", "calibration", "--head", "training-free", "--count", "1"]
     assert main(words) != 0
-    assert "calibrate a trained one" in capsys.readouterr().err
+    assert "got none: name a trained one" in capsys.readouterr().err
 
 
 class TestOnlySomeWays:

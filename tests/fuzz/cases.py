@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ldznet_core import convert_checkpoint, load_head, read_config
+from ldznet_core import convert_checkpoint, load_head, load_miniature, read_config
 from ldznet_core.backends import load_backbone
-from ldznet_core.weights import read_weights
+from ldznet_core.weights import read_weights, write_weights
 
 from . import seeds
 from .damage_archives import damage_archive
@@ -21,12 +21,13 @@ from .damage_safetensors import Random, damage_safetensors, flip_bits, odd_value
 Loaders = dict[str, Callable[[], object]]
 
 KINDS = {
-    "checkpoint": 0.42,
+    "checkpoint": 0.32,
     "head": 0.2,
     "shards": 0.08,
     "official safetensors": 0.08,
     "SD checkpoint": 0.12,
     "pipeline": 0.1,
+    "miniature": 0.1,
 }
 """What is damaged, and how large a share of the files each has."""
 
@@ -146,6 +147,30 @@ def _pipeline(random: Random, valid: Path, folder: Path, target: Path, command: 
     return damage, path, {"load_backbone": lambda: _backbone(path)}
 
 
+def _miniature(random: Random, valid: Path, folder: Path, target: Path, command: str) -> Made:
+    path = folder / seeds.MINIATURE
+    shutil.copytree(valid / seeds.MINIATURE, path)
+    files = sorted(path.iterdir())
+    one, other = (files[int(random.integers(len(files)))] for _ in range(2))
+    way = int(random.integers(8))
+    if way == 0:
+        damage = "a part lost"
+        one.unlink()
+    elif way == 1:
+        damage = "a part for another"
+        one.write_bytes(other.read_bytes())
+    elif way < 4:
+        damage = "settings"
+        state, metadata = read_weights(one)
+        settings = _damaged_settings(metadata[seeds.SETTINGS].encode(), random)
+        told = settings.decode(errors="replace")
+        write_weights(state, one, {**metadata, seeds.SETTINGS: told})
+    else:
+        damage, data = damage_safetensors(one.read_bytes(), random)
+        one.write_bytes(data)
+    return damage, path, {"load_miniature": lambda: load_miniature(folder=path)}
+
+
 def _damaged_settings(data: bytes, random: Random) -> bytes:
     if random.random() < 0.3:
         return flip_bits(data, random)
@@ -177,4 +202,5 @@ _MAKERS: dict[str, Callable[[Random, Path, Path, Path, str], Made]] = {
     "official safetensors": _official,
     "SD checkpoint": _sd_checkpoint,
     "pipeline": _pipeline,
+    "miniature": _miniature,
 }

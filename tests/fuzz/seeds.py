@@ -12,6 +12,9 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from transformers.utils import logging
 
 from ldznet_core import HeadConfig, LDZNetHead, save_head
+from ldznet_core.miniature.networks import build_unet, save_unet
+from ldznet_core.miniature.text import TextEncoder, save_text_encoder, tokens_of
+from ldznet_core.miniature.vae import build_vae, save_vae
 from ldznet_core.unet import UNetConfig
 from ldznet_core.unet.diffusers_keys import diffusers_config
 
@@ -21,8 +24,10 @@ from ..core.official.layout import text_shapes, unet_shapes, vae_shapes
 HEAD, SHARDS = "head.safetensors", "shards"
 CHECKPOINT, OFFICIAL = "official.ckpt", "official.safetensors"
 SD, PIPELINE = "sd.safetensors", "pipeline"
+MINIATURE, SETTINGS = "miniature", "miniature"
+"""The folder, and where in a part's header its sizes stand."""
 
-_CONTEXT = 8
+_CONTEXT, _WIDTH = 8, 32
 _LEVELS = (1, 2, 1, 1)
 
 
@@ -51,6 +56,7 @@ def write_seeds(folder: Path) -> None:
 
     save_file(_stable_diffusion(), folder / SD)
     _write_pipeline(folder / PIPELINE)
+    _write_miniature(folder / MINIATURE)
 
 
 def _stable_diffusion() -> dict[str, Tensor]:
@@ -64,6 +70,13 @@ def _stable_diffusion() -> dict[str, Tensor]:
     state |= random_weights(text, generator, prefix)
     state[f"{prefix}embeddings.position_ids"] = torch.arange(77)[None]
     return {name: _halved(tensor) for name, tensor in state.items()}
+
+
+def _write_miniature(folder: Path) -> None:
+    save_unet(build_unet(_WIDTH), folder / "unet", "random")
+    save_vae(build_vae((32, 32, 32, 32), 64), folder / "vae", "random")
+    encoder = TextEncoder(tokens_of(["owl", "car"]), width=_WIDTH, layers=1)
+    save_text_encoder(encoder, folder / "text_encoder", "random")
 
 
 def _write_pipeline(folder: Path) -> None:

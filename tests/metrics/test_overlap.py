@@ -58,3 +58,10 @@ def test_the_parting_score_rejects_the_share_that_it_promises() -> None:
     cut = part([0.995, 0.97, 0.3], absent, rejected=0.9)
     assert np.mean(np.asarray(absent) < cut) >= 0.9
     assert 0.9 < cut < 0.97
+
+
+@pytest.mark.parametrize(("present", "absent"), [([1e-5], [1e-6]), ([1.0], [1.0, 1.0])])
+def test_the_parting_score_is_one_that_a_head_may_have(
+    present: list[float], absent: list[float]
+) -> None:
+    assert 0 < part(present, absent) < 1

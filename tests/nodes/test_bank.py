@@ -132,11 +132,15 @@ class TestBound:
         bank.put(latents(9), features(pack, 3))
         assert (len(bank), bank.used_bytes) == (2, 4 * KIB)
 
-    def test_one_that_is_larger_than_all_room_does_not_stay(self, pack: Pack, module: Any) -> None:
+    def test_one_that_is_larger_than_all_room_is_not_kept_and_costs_no_other(
+        self, pack: Pack, module: Any
+    ) -> None:
         bank = module.Bank(limit_bytes=4 * KIB)
+        bank.put(latents(1), features(pack, 2))
         bank.put(latents(0), features(pack, 5))
-        assert (len(bank), bank.used_bytes) == (0, 0)
-        assert bank.get(latents(0)) is module.NEVER_SEEN
+        assert bank.used_bytes == 2 * KIB
+        assert bank.get(latents(1)) is not module.NEVER_SEEN
+        assert "takes more than 0 MB" in bank.get(latents(0)).reason
 
     def test_reasons_weigh_nothing_but_are_counted(
         self, monkeypatch: pytest.MonkeyPatch, module: Any

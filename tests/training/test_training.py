@@ -20,6 +20,7 @@ from ldznet_core.head.config import Kind
 from ldznet_core.miniature import load_miniature
 from ldznet_core.training import Plan, SceneCache, Stage, make_stage, train
 from ldznet_core.training.cache import latents_name
+from ldznet_core.training.saved_state import find_state
 from ldznet_core.weights import read_weights
 
 STAGES = ("vae", "ldm", "head")
@@ -190,6 +191,17 @@ def test_there_must_be_a_state_to_go_on_with(finished: Path, tmp_path: Path) -> 
     shutil.copytree(finished / "cache", tmp_path / "cache")  # spares drawing the scenes again
     with pytest.raises(InputError, match="leave out --resume"):
         train(stage("vae", tmp_path), plan(), tmp_path, resume=True)
+
+
+def test_a_stop_between_the_names_of_a_new_state_loses_none(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "cache", tmp_path / "cache")
+    (tmp_path / "vae").mkdir()
+    shutil.copytree(finished / "vae" / "state", tmp_path / "vae" / "state.old")
+    with pytest.raises(InputError, match="add --resume"):
+        train(stage("vae", tmp_path), plan(), tmp_path, resume=False)
+    train(stage("vae", tmp_path), plan(), tmp_path, resume=True)
+    assert find_state(tmp_path / "vae") == tmp_path / "vae" / "state"
+    assert not (tmp_path / "vae" / "state.old").exists()
 
 
 def test_an_unknown_world_is_refused(tmp_path: Path) -> None:

@@ -76,6 +76,29 @@ def test_each_picture_gets_a_folder_of_its_own(pictures: Path, mask: Mask) -> No
     assert white(run.out / "owl" / "mask-owl.png") > 0.05
 
 
+def test_a_picture_that_is_too_narrow_costs_the_others_nothing(pictures: Path, mask: Mask) -> None:
+    Image.new("RGB", (600, 1)).save(pictures / "a.png")
+    run = run_of(pictures)
+    steps = list(run.steps(mask))
+    assert [bool(step.failure) for step in steps] == [True, False, False]
+    assert len(run.reports) == 2
+    assert run.failed[0]["image"].endswith("a.png")
+
+
+def test_no_picture_s_folder_takes_the_name_of_what_lies_beside_it(
+    pictures: Path, mask: Mask
+) -> None:
+    (pictures / "owl.png").rename(pictures / "report.json.png")
+    (pictures / "car.jpg").rename(pictures / f"{UNIONS}.jpg")
+    run = run_of(pictures)
+    list(run.steps(mask))
+    assert (run.out / "report.json").is_file()
+    assert {path.suffix for path in (run.out / UNIONS).iterdir()} == {".png"}
+    assert not list(run.out.rglob("*.tmp"))
+    modes = {path.stat().st_mode for path in run.out.rglob("*.png")}
+    assert len(modes) == 1
+
+
 def test_img2img_finds_a_mask_of_everything_under_the_pictures_name(
     pictures: Path, mask: Mask
 ) -> None:

@@ -26,6 +26,7 @@ from ldznet_webui.heads import HeadKeeper, choose_head, list_heads, taps_for
 from ..core.tiny import HEAD_SIZES, tiny_head
 
 CPU = torch.device("cpu")
+NAMELESS = (".safetensors", "-1of2.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -179,3 +180,13 @@ class TestKeeping:
             HeadKeeper().at_work("broken.safetensors", folder, CPU, torch.float32),
         ):
             pass
+
+
+def test_files_that_are_nothing_but_an_ending_are_passed_over(saved: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "heads"
+    shutil.copytree(saved, folder)
+    listed = list_heads(folder)
+    for name in NAMELESS:
+        (folder / name).touch()
+    assert list_heads(folder) == listed
+    assert choose_head("mine.safetensors", "tiny", folder) == "mine.safetensors"

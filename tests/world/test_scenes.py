@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 import pytest
 
 from ldznet_core.errors import InputError
 from ldznet_core.world import (
-    SPLITS,
     Scene,
     background_names,
     contact_sheet,
@@ -155,12 +153,3 @@ def test_a_sheet_holds_every_scene_and_mask() -> None:
 def test_a_side_too_small_is_refused() -> None:
     with pytest.raises(InputError, match="at least 32"):
         render(draw_layout("small", "train", 0), 8)
-
-
-def test_how_long_a_scene_takes() -> None:
-    """Printed, not judged: the machine may be busy."""
-    scenes("train", 5)
-    for split in SPLITS[:5]:
-        start = time.process_time()
-        scenes(split, 25)
-        print(f"{split}: {(time.process_time() - start) / 25 * 1e3:.1f} ms a scene")

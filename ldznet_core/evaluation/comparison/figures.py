@@ -17,7 +17,7 @@ from ...metrics.ranking import average_precision
 from ...miniature import Miniature
 from ...training_free.grids import enlarged
 from ..cases import Case
-from ..masks import LEAST_SIDE
+from ..masks import is_small
 from ..tables import markdown, short
 from .sight import Sight
 from .ways import Answer, Way
@@ -225,8 +225,8 @@ def _judge(answer: Answer, sight: Sight, into: Tally) -> None:
             into.absent.append(presence[index])
             continue
         truth = case.mask(phrase)
-        is_small = truth.sum() < LEAST_SIDE**2
-        kind: Kind = "stuff" if case.is_stuff(phrase) else "small thing" if is_small else "thing"
+        small_or_not: Kind = "small thing" if is_small(truth) else "thing"
+        kind = "stuff" if case.is_stuff(phrase) else small_or_not
         precision, ious = precision_and_ious(share[index], truth)
         into.verdicts.append(Verdict(kind, presence[index], precision, ious, sight.number))
 

@@ -39,7 +39,9 @@ class DataFigures:
 
     pictures: int
     left_out: int
-    """Phrases whose picture has another size than the one that their mask was drawn for."""
+    """Phrases whose picture is damaged, or of another size than their mask was drawn for."""
+    damaged: tuple[str, ...]
+    """A sentence on each picture that cannot be read."""
     side: int
     """Of the squares of CLIPSeg's protocol, in pixels."""
     clipseg: ClipSegFigures
@@ -75,7 +77,7 @@ def measure_data(
         on_phrases: Told when so many more phrases are done.
 
     Raises:
-        InputError: A picture or mask is missing or damaged, or no phrase can be measured.
+        InputError: A mask is missing or damaged, or no phrase can be measured.
     """
     measuring = _Measuring(segmenter, threshold)
     for picture, group in groupby(rows, key=lambda row: row.picture):
@@ -115,11 +117,17 @@ class _Measuring:
         self._pixels, self._scores = Reliability(), Reliability()
         self._every, self._found = PhraseCutTally(), PhraseCutTally()
         self._pictures = self._left_out = 0
+        self._damaged: list[str] = []
         self._absent = self._rejected = self._present = self._present_found = 0
 
     def add(self, path: Path, rows: Sequence[Row]) -> None:
         """Measure the phrases of a picture."""
-        picture = read_picture(path).image
+        try:
+            picture = read_picture(path).image
+        except InputError as error:  # no reason to lose what the others gave
+            self._damaged.append(str(error))
+            self._left_out += len(rows)
+            return
         size = size_of(picture)
         fitting = [row for row in rows if row.size in (None, size)]
         self._left_out += len(rows) - len(fitting)
@@ -142,12 +150,13 @@ class _Measuring:
         if not self._present:
             raise InputError(
                 "expected at least one phrase that names something in its picture, got none, and "
-                f"{self._left_out} of pictures that have another size than their masks: check the "
-                "pictures"
+                f"{self._left_out} of pictures that are damaged or of another size than their "
+                "masks: check the pictures"
             )
         return DataFigures(
             pictures=self._pictures,
             left_out=self._left_out,
+            damaged=tuple(self._damaged),
             side=self._side,
             clipseg=self._clipseg.figures(),
             pixel_ap=self._ranking.average_precision(),

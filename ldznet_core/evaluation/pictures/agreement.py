@@ -16,7 +16,7 @@ from ...segmentation import Segmentation
 from ...segmenter import Segmenter
 from ...world import Layout
 from ...world.backgrounds import background_named
-from ..masks import LEAST_SIDE
+from ..masks import is_small
 from ..painted import every_tap
 from .prompts import paint_prompts
 from .rgb_judge import RGBJudge
@@ -196,7 +196,7 @@ def _compare(
 
 def _is_painted(truth: NDArray[np.bool_]) -> bool:
     """Whether the judge's mask is of something, and no speck."""
-    return int(truth.sum()) >= LEAST_SIDE**2
+    return not is_small(truth)
 
 
 def _numbers(figures: Mapping[str, float]) -> dict[str, float]:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from ...capture import WINDOW
 from ...data_sets import Row
 from ...data_sets.shapes import Mask
 from ...errors import InputError
@@ -19,6 +18,7 @@ from ...picture_files import read_picture
 from ...pictures import size_of
 from ...world.draw import Draw, stable_hash
 from ..plan import Batch, Plan
+from ..randomness import timestep_from
 from .crops import Square, square_around, varied
 from .wording import may_mean_the_same, tells_sides
 
@@ -169,7 +169,7 @@ class Examples:
             phrases=phrases,
             masks=masks,
             condition=self._condition(phrases, shown[0][0], draw),
-            timestep=int(WINDOW[0]) + draw.below(int(WINDOW[1] - WINDOW[0]) + 1),
+            timestep=timestep_from(draw),
             noise_seed=draw.below(2**31),
         )
 

@@ -64,7 +64,7 @@ def validate(segmenter: Segmenter, rows: Iterable[Row]) -> Validation:
     return Validation(
         figures={name: value for name, value in figures.items() if not np.isnan(value)},
         mask_threshold=best_of(overlaps)[0],
-        presence_threshold=min(max(part(present, absent), 0.01), 0.99) if absent else None,
+        presence_threshold=part(present, absent) if absent else None,
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from ..errors import InputError
+from .folders import REPORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,13 @@ class Job:
     """Whether it was named itself, and not found in a folder."""
 
 
-def list_jobs(given: Sequence[Path], out: Path) -> list[Job]:
+def list_jobs(given: Sequence[Path], out: Path, reserved: Collection[str] = ()) -> list[Job]:
     """Every picture that the paths name, in a fixed order; of a folder, those right in it.
+
+    Args:
+        given: Pictures and folders.
+        out: The folder of all results.
+        reserved: Names in that folder, beside its report's, that no picture's folder may take.
 
     Raises:
         InputError: A folder holds no picture.
@@ -31,7 +37,7 @@ def list_jobs(given: Sequence[Path], out: Path) -> list[Job]:
     if len(given) == 1 and not given[0].is_dir():
         return [Job(given[0], ".", is_named=True)]
     jobs: list[Job] = []
-    taken: set[str] = set()
+    taken = {REPORT, *reserved}
     for path in given:
         is_named = not path.is_dir()
         for picture in [path] if is_named else _pictures_in(path, out):

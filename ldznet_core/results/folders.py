@@ -16,10 +16,13 @@ from ..errors import CheckpointError, InputError
 from ..overlay import overlay
 from ..segmentation import Segmentation
 from ..shards import find_files
-from .masks_report import PhraseReport, write_masks
+from .masks import PhraseReport, write_masks
 
 MARK = "picture.json"
 """The file of a picture's folder that says what was asked and found; the last to appear."""
+
+REPORT = "report.json"
+"""The file beside the pictures' folders that says what was found in all of them."""
 
 _OVERLAY = "overlay.png"
 

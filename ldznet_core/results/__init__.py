@@ -1,0 +1,1 @@
+"""Masks of pictures on disk: which pictures, in which folders, as which files."""
