@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -134,7 +135,9 @@ class Capture(Mapping[Any, Tensor]):
 
 
 @contextmanager
-def capturing(unet: nn.Module, taps: Taps, *, stop_after_last: bool = False) -> Iterator[Capture]:
+def capturing(
+    unet: nn.Module, taps: Taps, *, stop_after_last: bool = False, this_thread: bool = False
+) -> Iterator[Capture]:
     """Capture the features of the one pass that the UNet makes inside the `with` block.
 
     The pass itself is unchanged, bit for bit, and the UNet is left as found however the block
@@ -145,6 +148,7 @@ def capturing(unet: nn.Module, taps: Taps, *, stop_after_last: bool = False) -> 
         taps: Where to take features, from `find_taps` on this UNet.
         stop_after_last: End the pass, and with it the `with` block, once the last tap has fired;
             what follows the pass inside the block does not run.
+        this_thread: Leave out passes that other threads make of the same UNet meanwhile.
 
     Yields:
         The capture, complete once the block has ended.
@@ -155,11 +159,13 @@ def capturing(unet: nn.Module, taps: Taps, *, stop_after_last: bool = False) -> 
     """
     _check_owner(unet, taps)
     capture = Capture(taps)
+    thread = threading.get_ident() if this_thread else None
     last = list(taps)[-1] if taps else None
     with ExitStack() as hooks:
         try:
             for block, tap in taps.items():
-                hook = _hook(capture, block, ends_pass=stop_after_last and block == last)
+                ends_pass = stop_after_last and block == last
+                hook = _hook(capture, block, thread, ends_pass=ends_pass)
                 hooks.callback(tap.module.register_forward_hook(hook).remove)
             yield capture
         except _PassEnded as ended:
@@ -176,9 +182,13 @@ class _PassEnded(BaseException):
 
 
 def _hook(
-    capture: Capture, block: Any, *, ends_pass: bool
+    capture: Capture, block: Any, thread: int | None, *, ends_pass: bool
 ) -> Callable[[nn.Module, tuple[object, ...], object], None]:
+    """What records a tap, of a single thread's passes if one is given."""
+
     def record(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+        if thread not in (None, threading.get_ident()):
+            return
         capture.record(block, output)
         if ends_pass:
             raise _PassEnded(capture)

@@ -12,7 +12,7 @@ from typing import Any, Literal, overload
 import torch
 
 from .devices import checked_device
-from .errors import CheckpointError
+from .errors import CheckpointError, InputError
 from .head import AnyHead, HeadConfig, build_head
 from .shards import files_of, find_files
 from .stored import check_fit, list_weights, read_tensors
@@ -118,6 +118,10 @@ def load_head(
         InputError: This machine has no such device.
     """
     where = checked_device(device)
+    if not isinstance(source, str | os.PathLike):
+        raise InputError(
+            f'expected the name or the file of a head, got {source!r}: try "miniature"'
+        )
     if source == TRAINING_FREE:
         return TrainingFree()
     with torch.device("meta"):  # no random numbers are drawn for weights that are replaced

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from numbers import Real
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from .errors import InputError
+from .frames import STRIDE
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 ANEW = "sample or encode the picture again, in float32 if it was in half precision"
 """What helps against numbers that are none, wherever a picture went through a network."""
+
+_CHANNELS = 4  # of the latents of all families that are known
 
 
 def check_latents(latents: Tensor, channels: int, family: str) -> None:
@@ -30,6 +37,29 @@ def check_latents(latents: Tensor, channels: int, family: str) -> None:
             f"{tuple(latents.shape)}: pass pictures one by one, encoded for {family!r}"
         )
     check_finite(latents, "latents")
+
+
+def checked_latents(latents: Tensor, like: Tensor, family: str) -> Tensor:
+    """The latents ``(1, 4, h, w)`` of one picture, where a model's weight is and in its dtype.
+
+    Raises:
+        InputError: As `check_latents`.
+    """
+    check_latents(latents, _CHANNELS, family)
+    return latents.to(like)
+
+
+def check_sides(picture: Image) -> None:
+    """Refuse a picture that has no whole number of latents.
+
+    Raises:
+        InputError: A side is no multiple of 8 pixels.
+    """
+    if picture.width % STRIDE or picture.height % STRIDE:
+        raise InputError(
+            f"expected a picture with sides in multiples of {STRIDE}, got "
+            f"{picture.width}x{picture.height}: resize or pad it"
+        )
 
 
 def checked_features(
@@ -63,7 +93,8 @@ def checked_threshold(threshold: float) -> float:
     Raises:
         InputError: It is no probability, or one that everything or nothing reaches.
     """
-    if not 0 < threshold < 1:
+    is_number = isinstance(threshold, Real)  # a caller without types may give a word
+    if not is_number or not 0 < threshold < 1:
         raise InputError(
             f"expected a threshold between 0 and 1, got {threshold}: it is a probability"
         )

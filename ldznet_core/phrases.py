@@ -37,9 +37,24 @@ def check_phrases(phrases: Sequence[str], *, may_be_none: bool = False) -> tuple
         raise InputError(
             f"expected a list of phrases, got {phrases!r}: name in words what to find, one each"
         )
+    phrases = tuple(phrases)
     if not phrases and not may_be_none:
         raise InputError("expected at least one phrase, got none: name what the mask should cover")
     return tuple(_check_phrase(phrase, number) for number, phrase in enumerate(phrases, start=1))
+
+
+def check_texts(texts: Sequence[str]) -> Sequence[str]:
+    """Refuse what is no list of texts; texts may be empty, for what is made under no text.
+
+    Raises:
+        InputError: There is none, or they are no sequence of strings.
+    """
+    if isinstance(texts, str) or not texts or not all(isinstance(text, str) for text in texts):
+        shown = repr(texts)[:80]
+        raise InputError(
+            f"expected a list of one text or more, got {shown}: write one as ['a red car']"
+        )
+    return texts
 
 
 def check_token_count(phrase: str, tokens: int) -> None:

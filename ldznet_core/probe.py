@@ -40,7 +40,8 @@ def probe_features(
     noisy = schedule.add_noise(padded, probe_noise(padded, generator), t)
     phrases = len(context)
     timesteps = torch.full((phrases,), float(t), device=noisy.device)  # half precision rounds them
-    with capturing(unet, taps_of(unet), stop_after_last=True) as capture:
+    taps = taps_of(unet)
+    with capturing(unet, taps, stop_after_last=True, this_thread=True) as capture:
         unet(noisy.expand(phrases, -1, -1, -1), timesteps, context)
     return capture.features(t, "probe")
 

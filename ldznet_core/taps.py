@@ -52,7 +52,8 @@ def find_taps(unet: nn.Module, blocks: Sequence[int] = BLOCKS) -> Taps:
         InputError: A block number is not from 1 to 16, or none is given.
     """
     transformers = find_transformers(unet)
-    if not blocks or not all(1 <= block <= len(transformers) for block in blocks):
+    numbers = range(1, len(transformers) + 1)
+    if not blocks or not all(block in numbers for block in blocks):
         raise InputError(
             f"expected block numbers from 1 to {len(transformers)}, got {list(blocks)}: "
             f"the head's own are in head.config.taps"

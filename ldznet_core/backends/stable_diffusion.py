@@ -15,9 +15,10 @@ from transformers import CLIPTextModel
 
 from ..backbone import Posterior
 from ..capture import BEST_TIMESTEP, Features
-from ..errors import InputError
+from ..checks import check_sides, checked_latents
 from ..frames import STRIDE
 from ..noise import NoiseSchedule
+from ..phrases import check_texts
 from ..pictures import to_picture
 from ..probe import probe_features
 from ..taps import TapsOf, find_taps
@@ -62,7 +63,7 @@ class StableDiffusionBackbone:
         device: torch.device = next(self.text_encoder.parameters()).device
         return device
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode_image(self, image: Image.Image) -> Tensor:
         """Clean latents ``(1, 4, H/8, W/8)`` of a picture: the posterior's mode.
 
@@ -71,35 +72,32 @@ class StableDiffusionBackbone:
         """
         return self.encode_posterior(image).mode
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode_posterior(self, image: Image.Image) -> Posterior:
         """What the VAE says of a picture, scaled as the UNet takes latents.
 
         Raises:
             InputError: A side is no multiple of 8.
         """
-        if image.width % STRIDE or image.height % STRIDE:
-            raise InputError(
-                f"expected a picture with sides in multiples of {STRIDE}, got "
-                f"{image.width}x{image.height}: resize or pad it"
-            )
+        picture = to_picture(image)
+        check_sides(picture)
         self._unet.begin()  # its turn comes with the picture: the VAE needs room to work, too
-        levels = torch.from_numpy(np.array(to_picture(image)))  # (H, W, 3), 0 to 255
+        levels = torch.from_numpy(np.array(picture))  # (H, W, 3), 0 to 255
         pixels = levels.permute(2, 0, 1)[None].to(self.device, torch.float32) / 127.5 - 1
         encoded: Any = self.vae.encode(pixels).latent_dist
         factor = self.vae.config.scaling_factor
         return Posterior(encoded.mode() * factor, encoded.std * factor)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode_text(self, phrases: Sequence[str]) -> Tensor:
         """Text features ``(P, 77, D)`` in float32, after CLIP's last norm.
 
         Raises:
             InputError: A phrase has more than 77 tokens.
         """
-        return torch.cat([self._remembered(phrase) for phrase in phrases])
+        return torch.cat([self._remembered(phrase) for phrase in check_texts(phrases)])
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def probe(
         self,
         latents: Tensor,
@@ -114,7 +112,7 @@ class StableDiffusionBackbone:
         weight = next(unet.parameters())
         return probe_features(
             unet,
-            latents.to(weight),
+            checked_latents(latents, weight, self.family),
             context.to(weight),
             self.schedule,
             t=t,

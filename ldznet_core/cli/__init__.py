@@ -86,18 +86,19 @@ def _ended_in_order() -> Iterator[None]:
 
 
 def _dispatch(words: list[str]) -> int:
-    if not words or words[0] in ("-h", "--help"):
+    wants_json = "--json" in words
+    words = [word for word in words if word != "--json"]
+    if words and words[0] in ("-h", "--help"):
         print(_help())
-        return 0 if words else 2
-    name, rest = words[0], words[1:]
+        return 0
+    name, rest = (words[0], words[1:]) if words else ("none", [])
     if name not in COMMANDS:
         raise UsageError(
             f"expected a command of {', '.join(COMMANDS)}, got {name!r}: see `ldznet --help`"
         )
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded at run time
     command = import_module(f".{name.replace('-', '_')}", __name__)
-    wants_json = "--json" in rest
-    options = parse(name, COMMANDS[name], command.Options, [w for w in rest if w != "--json"])
+    options = parse(name, COMMANDS[name], command.Options, rest)
     if options is None:
         return 0
     report = command.run(options)

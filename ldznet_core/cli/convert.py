@@ -38,7 +38,7 @@ class Options:
 
 def run(options: Options) -> dict[str, Any]:
     """Convert, and say what was kept and what was dropped."""
-    with tqdm(unit_scale=True, leave=False) as bar:
+    with tqdm(unit_scale=True, leave=False, disable=None) as bar:
 
         def show(part: str, done: int, size: int) -> None:
             if bar.desc != f"{part}: ":

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from ..auto_head import AUTO_HEAD
 from ..checkpoint import load_head
+from ..checks import checked_threshold
 from ..errors import InputError
 from ..miniature import Generation, Miniature
 from ..miniature.sampling import GUIDANCE
@@ -85,8 +86,10 @@ class Report(TypedDict):
 def run(options: Options) -> Report:
     """Write the pictures and the report."""
     check_phrases(options.phrase)
-    if not options.prompt.strip():
+    if not options.prompt.strip() or not options.inpaint.strip():
         raise InputError("expected a prompt in words, got an empty one: say what to paint")
+    if options.threshold is not None:
+        checked_threshold(options.threshold)
     if options.seed not in range(_SEEDS):
         raise InputError(f"expected a seed from 0 to 2^63 - 2, got {options.seed}: try 0")
     miniature = load_painter(options.model)
@@ -162,7 +165,7 @@ def _timed(seconds: Seconds, part: str) -> Iterator[None]:
 
 @contextmanager
 def _steps_shown(what: str, steps: int) -> Iterator[Callable[[int], None]]:
-    with tqdm(total=steps, desc=what, unit="step", leave=False) as bar:
+    with tqdm(total=steps, desc=what, unit="step", leave=False, disable=None) as bar:
 
         def show(done: int) -> None:
             bar.update(done - bar.n)

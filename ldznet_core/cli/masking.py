@@ -126,8 +126,10 @@ def mask_pictures(
         pair.backbone, pair.head, procedure=ask.procedure, keep_absent=ask.keeps_absent
     )
     per_turn = _pictures_per_turn(ask) if pair.takes_turns else 1
-    with tqdm(total=len(jobs), initial=len(reports), unit="picture", leave=False) as bar:
-        bar.disable = bar.disable or not processes.is_main
+    off = None if processes.is_main else True  # None: where nobody watches
+    with tqdm(
+        total=len(jobs), initial=len(reports), unit="picture", leave=False, disable=off
+    ) as bar:
         for start in range(0, len(todo), per_turn):
             turn = todo[start : start + per_turn]
             for looked in list(_look(turn, segmenter, ask, failures, bar)):

@@ -87,7 +87,7 @@ def _value(given: Any, field: dataclasses.Field[Any]) -> Any:
 def _help_of(field: dataclasses.Field[Any]) -> str:
     text = str(field.metadata[_HELP])
     default = field.default
-    if field.metadata[_POSITIONAL] or default is None or default is False or default == ():
+    if field.metadata[_POSITIONAL] or default is None or default is False or default in ((), ""):
         return text
     shown = ", ".join(map(str, default)) if isinstance(default, tuple) else default
     return f"{text} (default: {shown})".replace("%", "%%")

@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..capture import BEST_TIMESTEP, Features, distance_from_best
+from ..checkpoint import blocks_of_built_in
+from ..checks import check_sides, checked_latents
 from ..devices import checked_device
 from ..errors import InputError
 from ..frames import STRIDE
 from ..noise import NoiseSchedule
 from ..pictures import size_of, to_picture
 from ..probe import probe_features
-from ..taps import TapsOf, find_taps
+from ..taps import Taps, TapsOf, find_taps
 from ..tokenizer import count_tokens
 from ..unet import UNet
 from .networks import load_unet
@@ -29,7 +33,10 @@ from .sampling import GUIDANCE, Guidance, Repaint, sample
 from .text import TextEncoder, load_text_encoder, tokenize
 from .vae import decode, encode, load_vae
 
+FAMILY = "miniature"
+
 _MULTIPLE = 8 * STRIDE
+_LAST_SEED = 2**63 - 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +55,18 @@ class Generation:
         return min(self.captured, key=distance_from_best, default=None)
 
 
+def find_built_in_taps(unet: nn.Module) -> Taps:
+    """Where the built-in heads listen, all of them together."""
+    return find_taps(unet, blocks_of_built_in(FAMILY))
+
+
 class Miniature:
     """A latent diffusion model of the layout of Stable Diffusion 1.x; a `Backbone`.
 
     Nothing is random but what a seed or generator says: the same call gives the same picture.
     """
 
-    family = "miniature"
+    family = FAMILY
     stride = STRIDE
 
     def __init__(
@@ -77,34 +89,30 @@ class Miniature:
         """Where its networks are."""
         return next(self.unet.parameters()).device
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode_image(self, image: Image.Image) -> Tensor:
         """Clean latents ``(1, 4, H/8, W/8)`` of an RGB picture: the posterior's mode.
 
         Raises:
             InputError: A side is no multiple of 8.
         """
-        pixels = np.asarray(to_picture(image))
-        if pixels.shape[0] % STRIDE or pixels.shape[1] % STRIDE:
-            raise InputError(
-                f"expected a picture with sides in multiples of {STRIDE}, got "
-                f"{image.width}x{image.height}: resize or pad it"
-            )
-        batch = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].to(self.device)
+        picture = to_picture(image)
+        check_sides(picture)
+        batch = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].to(self.device)
         return encode(self.vae, batch.float() / 127.5 - 1)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def decode_image(self, latents: Tensor) -> Image.Image:
-        """The RGB picture of latents ``(1, 4, h, w)``, 8h x 8w pixels."""
-        if latents.ndim != 4 or len(latents) != 1 or latents.shape[1] != 4:
-            raise InputError(
-                f"expected the latents of one picture, (1, 4, h, w), got {tuple(latents.shape)}: "
-                "decode pictures one by one"
-            )
-        pixels = (decode(self.vae, latents.to(self.device)) + 1) * 127.5
+        """The RGB picture of latents ``(1, 4, h, w)``, 8h x 8w pixels.
+
+        Raises:
+            InputError: They are of another shape, or not finite.
+        """
+        given = checked_latents(latents, next(self.vae.parameters()), self.family)
+        pixels = (decode(self.vae, given) + 1) * 127.5
         return Image.fromarray(pixels[0].permute(1, 2, 0).round().to(torch.uint8).cpu().numpy())
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode_text(self, phrases: Sequence[str]) -> Tensor:
         """Text features ``(P, 77, D)``.
 
@@ -114,21 +122,24 @@ class Miniature:
         context: Tensor = self.text_encoder(tokenize(phrases).to(self.device))
         return context
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def probe(
         self,
         latents: Tensor,
         phrases: Sequence[str],
         t: float = BEST_TIMESTEP,
         generator: torch.Generator | None = None,
-        taps_of: TapsOf = find_taps,
+        taps_of: TapsOf = find_built_in_taps,
     ) -> Features:
-        """Features of clean latents ``(1, 4, h, w)`` under noise, a row per phrase."""
-        context = self.encode_text(phrases)
+        """Features of clean latents ``(1, 4, h, w)`` under noise, a row per phrase.
+
+        Raises:
+            InputError: The latents are of another shape or not finite, or there is no phrase.
+        """
         return probe_features(
             self.unet,
-            latents.to(self.device),
-            context,
+            checked_latents(latents, next(self.unet.parameters()), self.family),
+            self.encode_text(phrases),
             self.schedule,
             t=t,
             generator=generator,
@@ -139,7 +150,7 @@ class Miniature:
         """How many tokens each phrase has, the start and the end token included."""
         return count_tokens(phrases)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def generate(
         self,
         prompt: str,
@@ -150,7 +161,7 @@ class Miniature:
         guidance: float = GUIDANCE,
         size: tuple[int, int] | None = None,
         captures: bool = True,
-        taps_of: TapsOf = find_taps,
+        taps_of: TapsOf = find_built_in_taps,
         on_step: Callable[[int], None] | None = None,
     ) -> Generation:
         """A picture of a prompt, and its features.
@@ -170,7 +181,7 @@ class Miniature:
             InputError: An argument is out of its range.
         """
         height, width = size or (self.image_side, self.image_side)
-        _check_sampling(steps, guidance, (height, width))
+        _check_sampling(seed, steps, guidance, (height, width))
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn((1, 4, height // STRIDE, width // STRIDE), generator=generator)
         latents, captured = sample(
@@ -185,11 +196,11 @@ class Miniature:
         )
         return Generation(self.decode_image(latents), latents, tuple(captured))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def inpaint(
         self,
         image: Image.Image,
-        mask: Image.Image | Tensor,
+        mask: Image.Image | Tensor | NDArray[Any],
         prompt: str,
         seed: int = 0,
         steps: int = 20,
@@ -202,7 +213,8 @@ class Miniature:
 
         Args:
             image: RGB, with sides in multiples of 64 pixels.
-            mask: "L" or ``(H, W)`` in [0, 1], of the image's size; white, or 1, is painted anew.
+            mask: "L", or ``(H, W)`` or ``(1, H, W)`` in [0, 1], of the image's size; what is white,
+                or 1, is painted anew.
             prompt: What the whole picture shall show.
             seed: Of the noise.
             steps: UNet passes, at least 1.
@@ -215,7 +227,9 @@ class Miniature:
         """
         picture = to_picture(image)
         height, width = size_of(picture)
-        _check_sampling(steps, guidance, (height, width))
+        if isinstance(mask, np.ndarray):
+            mask = torch.from_numpy(mask)
+        _check_sampling(seed, steps, guidance, (height, width))
         inside = latent_mask(mask, (height, width), STRIDE).to(self.device)
         latents = self.encode_image(picture)
         generator = torch.Generator().manual_seed(seed)
@@ -256,7 +270,9 @@ def load_miniature(
     )
 
 
-def _check_sampling(steps: int, guidance: float, size: tuple[int, int]) -> None:
+def _check_sampling(seed: int, steps: int, guidance: float, size: tuple[int, int]) -> None:
+    if not 0 <= seed <= _LAST_SEED:
+        raise InputError(f"expected a seed from 0 to 2^63 - 2, got {seed}: try 0")
     if not 1 <= steps <= 1000:
         raise InputError(f"expected 1 to 1000 steps, got {steps}: 20 will do")
     if not 0 < guidance < 100:

@@ -20,7 +20,7 @@ def latent_mask(mask: Image.Image | Tensor, size: tuple[int, int], stride: int) 
     Every latent that the mask touches is, and those around it: its pixels reach into them.
 
     Args:
-        mask: "L" or ``(H, W)`` in [0, 1].
+        mask: "L", or ``(H, W)`` or ``(1, H, W)`` in [0, 1].
         size: (H, W) of the picture.
         stride: Pixels to a latent.
 
@@ -49,6 +49,7 @@ def _pixels(mask: Image.Image | Tensor, size: tuple[int, int]) -> Tensor:
         pixels = torch.from_numpy(np.array(mask.convert("L"), np.float32) / 255)
     else:
         pixels = mask.detach().float().cpu()
+        pixels = pixels[0] if pixels.ndim == 3 and len(pixels) == 1 else pixels
     if pixels.shape != size:
         raise InputError(
             f"expected a mask of the picture's {size[1]}x{size[0]} pixels, got "

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from ..phrases import TOKEN_LIMIT, check_token_count
+from ..phrases import TOKEN_LIMIT, check_texts, check_token_count
 
 __all__ = ["VOCABULARY_SIZE", "count_tokens", "tokenize", "tokenizer"]
 
@@ -28,18 +28,23 @@ def tokenize(texts: Sequence[str]) -> Tensor:
     """``(B, 77)`` token ids, padded with the end token.
 
     Raises:
-        InputError: A text has more than 77 tokens.
+        InputError: There is no text, or one has more than 77 tokens.
     """
-    ids = [_tokenize_one(text) for text in texts]
+    ids = [_tokenize_one(text) for text in check_texts(texts)]
     return torch.tensor(ids, dtype=torch.long).reshape(len(ids), TOKEN_LIMIT)
 
 
 def count_tokens(texts: Sequence[str]) -> list[int]:
     """How many tokens each text has, the start and the end token included."""
-    return [len(tokenizer()(text)["input_ids"]) for text in texts]
+    return [len(_ids(text)) for text in texts]
 
 
 def _tokenize_one(text: str) -> list[int]:
-    ids = list(tokenizer()(text)["input_ids"])
+    ids = _ids(text)
     check_token_count(text, len(ids))
     return ids + [_END] * (TOKEN_LIMIT - len(ids))
+
+
+def _ids(text: str) -> list[int]:
+    """A text's tokens, however many: what is too long is ours to say, and not a warning's."""
+    return list(tokenizer()(text, verbose=False)["input_ids"])

@@ -49,8 +49,12 @@ class Plan:
         """Refuse what no training can be.
 
         Raises:
-            InputError: A count is below 1, or the average's decay no share.
+            InputError: A count is below 1, there is no time, or the average's decay is no share.
         """
+        if not self.budget_minutes > 0:
+            raise InputError(
+                f"expected minutes to train for, got {self.budget_minutes:g}: raise the budget"
+            )
         if min(self.steps, self.batch, self.accumulate) < 1 or not 0 <= self.average < 1:
             raise InputError(
                 "expected steps, batch and passes of at least 1 and an average from 0 to below 1, "
