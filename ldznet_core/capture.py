@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -115,6 +116,35 @@ class Capture(Mapping[Any, Tensor]):
                 wanted = "a feature map (B, C, h, w)" if tap.axes == 4 else "tokens (B, N, C)"
                 raise CaptureError(
                     f"expected {wanted} from {place}, got something else: use a UNet of SD 1.x"
+                )
+
+    def check_sizes(self, rows: int, size: tuple[int, int]) -> None:
+        """Make sure that what was taken shows whole pictures, each of its own size.
+
+        Hosts have extensions that cut pictures into tiles inside the UNet, shrink them there, or
+        merge their positions.
+
+        Args:
+            rows: Of the pass.
+            size: (h, w) of its latents.
+
+        Raises:
+            CaptureError: A tap gave other rows, or fewer positions.
+        """
+        for block, taken in self._blocks.items():
+            tap = self._taps[block]
+            grid = tuple(-(-side // tap.downscale) for side in size)
+            positions = tuple(taken.shape[2:]) if tap.axes == 4 else (taken.shape[1],)
+            if len(taken) != rows:
+                raise CaptureError(
+                    f"expected {rows} rows from tap {block}, got {len(taken)}: turn off what cuts "
+                    "pictures into tiles inside the UNet, such as HyperTile"
+                )
+            if math.prod(positions) < math.prod(grid):
+                raise CaptureError(
+                    f"expected {grid[0]}x{grid[1]} positions from tap {block}, got "
+                    f"{'x'.join(map(str, positions))}: turn off what shrinks pictures inside the "
+                    "UNet, such as Deep Shrink, or let it end sooner"
                 )
 
     def record(self, block: Any, output: object) -> None:

@@ -20,6 +20,13 @@ SD_LAYOUT, SDXL_LAYOUT = (6, 1, 9), (4, 1, 6)
 """Spatial transformers going down, in the middle, coming up: of SD 1.x and 2.x, and of SDXL."""
 
 
+_DOWNSCALES: Mapping[tuple[int, ...], tuple[int, ...]] = {
+    SD_LAYOUT: (1, 1, 2, 2, 4, 4, 8, 4, 4, 4, 2, 2, 2, 1, 1, 1),
+    SDXL_LAYOUT: (2, 2, 4, 4, 4, 4, 4, 4, 2, 2, 2),
+}
+"""Latents to a position of each transformer, along each side, in the order of a pass."""
+
+
 class Tap(NamedTuple):
     """One place in a UNet."""
 
@@ -28,6 +35,8 @@ class Tap(NamedTuple):
     module: nn.Module
     axes: int = 4
     """Of what it gives: 4 of a feature map ``(B, C, h, w)``, 3 of tokens ``(B, N, C)``."""
+    downscale: int = 1
+    """Latents to a position of that, along each side."""
 
 
 Taps: TypeAlias = Mapping[Any, Tap]
@@ -90,7 +99,11 @@ def find_transformers(
     if counts not in layouts:
         likeness = ", as in SDXL" if counts == SDXL_LAYOUT else ""
         raise _unsupported(layouts, f"{type(unet).__name__} with {_sum(counts)}{likeness}")
-    return [tap for taps in parts for tap in taps]
+    found = [tap for taps in parts for tap in taps]
+    return [
+        tap._replace(downscale=downscale)
+        for tap, downscale in zip(found, _DOWNSCALES[counts], strict=True)
+    ]
 
 
 _Places: TypeAlias = list[tuple[str, nn.Module]]

@@ -171,12 +171,7 @@ class Listening:
             self._pass = None
 
     def _keep(self, heard: _HeardPass) -> None:
-        for tap, given in heard.capture.items():
-            if len(given) != heard.count:
-                raise CaptureError(
-                    f"expected {heard.count} rows from tap {tap}, got {len(given)}: turn off what "
-                    "cuts attention into tiles, such as Hypertile"
-                )
+        heard.capture.check_sizes(heard.count, self._size)
         for picture, row in heard.rows.items():
             found = heard.capture.features(heard.timestep, "sampling", slice(row, row + 1))
             blocks = {tap: kept_on_cpu(tap, rows) for tap, rows in found.blocks.items()}

@@ -15,6 +15,8 @@ from ..ldznet_core.segmentation import NOTHING_READ
 from .conversions import to_batch
 from .schema import output
 
+_ESTIMATE = "the latent still has noise: masks are of what its sampler took for the clean picture"
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -25,6 +27,8 @@ class Answer:
     """Why a probe was made where captured features were hoped for."""
     is_of_attention: bool = False
     """Whether no trained head read it, but rules for the model's own attention."""
+    is_of_estimate: bool = False
+    """Whether the sampler left noise, so that what it took for the clean picture was read."""
 
 
 def outputs() -> list[io.Output]:
@@ -92,7 +96,8 @@ def report(answers: Sequence[Answer]) -> str:
     blocks = []
     for number, answer in enumerate(answers, start=1):
         title = [f"picture {number}"] if len(answers) > 1 else []
-        blocks.append("\n".join([*title, *_lines(answer.segmentation), _origin(answer)]))
+        noise = [_ESTIMATE] if answer.is_of_estimate else []
+        blocks.append("\n".join([*title, *_lines(answer.segmentation), _origin(answer), *noise]))
     return "\n\n".join(blocks)
 
 

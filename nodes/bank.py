@@ -9,15 +9,19 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeVar
 
 from torch import Tensor
 
 from ..ldznet_core import Features
 
 LIMIT_BYTES = 256 * 2**20
-"""Some 90 pictures of SD 1.x at 512 pixels in half precision."""
+"""Of earlier runs and the latest together: some 90 pictures of SD 1.x at 512 pixels."""
+
+RUN_LIMIT_BYTES = 2**30
+"""Of the latest run alone, which is kept beyond that: 31 pictures of SDXL at 1024 pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +32,11 @@ class Missing:
     """A clause for the user, such as "sampling made no pass in the window"."""
 
 
-NEVER_SEEN = Missing(
-    "no sampler returned these very latents after LD-ZNet Capture, or it was too long ago"
-)
+NEVER_SEEN = Missing("no sampler returned these very latents after LD-ZNet Capture")
+
+PUSHED_OUT = Missing("what was recorded of it had to make room for newer pictures")
+
+_TOO_LARGE = Missing("what was recorded of its batch took more than a gigabyte")
 
 _Kind = TypeVar("_Kind")
 
@@ -48,16 +54,31 @@ class Seen:
     """On the CPU, one row."""
     difference: Tensor | Missing = NEVER_SEEN
     """How much the prompt changed the noise at each position, ``(h, w)`` on the CPU."""
+    clean: Tensor | None = None
+    """``(1, C, h, w)`` on the CPU: what the sampler took for the picture that it left in noise."""
+
+
+class Picture(NamedTuple):
+    """A picture of a run."""
+
+    latents: tuple[Tensor, ...]
+    """All by which it may be found, ``(1, C, h, w)`` each."""
+    seen: Seen
 
 
 class Bank:
     """What was captured lately, within a bound, by the latents of the pictures."""
 
-    def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
+    def __init__(
+        self, limit_bytes: int = LIMIT_BYTES, run_limit_bytes: int = RUN_LIMIT_BYTES
+    ) -> None:
         """Open an empty bank; what was used longest ago leaves first."""
         self.limit_bytes = limit_bytes
+        self.run_limit_bytes = run_limit_bytes
         self.used_bytes = 0
         self._entries: OrderedDict[str, Seen] = OrderedDict()
+        self._names: dict[str, str] = {}
+        """Other digests of a picture's latents, with that of its entry."""
         self._lock = threading.Lock()
 
     def put(
@@ -68,25 +89,32 @@ class Bank:
     ) -> None:
         """Keep what was captured of a picture, in the place of anything known of it.
 
-        What alone takes more than the bound is not kept, and said to be missing.
-
         Args:
             latents: ``(1, C, h, w)``, as the sampler returned them.
             features: On the CPU, one row, or why there are none.
             difference: How much the prompt changed the noise, ``(h, w)`` on the CPU, or why nobody
                 knows.
         """
-        key = _digest(latents)
-        seen = Seen(features, difference)
-        if _bytes_of(seen) > self.limit_bytes:  # it would drive out all others, and then itself
-            megabytes = f"{self.limit_bytes / 2**20:.0f} MB"
-            seen = Seen(Missing(f"what was captured of it takes more than {megabytes}"))
+        self.put_run([Picture((latents,), Seen(features, difference))])
+
+    def put_run(self, pictures: Iterable[Picture]) -> None:
+        """Keep what was captured of the pictures of a run, which push out none of each other.
+
+        Pictures that a run has beyond its own bound are not kept, and said to be missing.
+        """
+        named = [(list(map(_digest, each.latents)), each.seen) for each in pictures]
+        run = {key for (key, *_), _ in named}
+        used = 0
         with self._lock:
-            self._drop(key)
-            self._entries[key] = seen
-            self.used_bytes += _bytes_of(seen)
-            while self.used_bytes > self.limit_bytes or len(self) > _MOST_ENTRIES:
-                self._drop(next(iter(self._entries)))
+            for (key, *others), seen in named:
+                used += _bytes_of(seen)
+                if used > self.run_limit_bytes:
+                    seen = replace(seen, features=_TOO_LARGE)
+                self._drop(key)
+                self._entries[key] = seen
+                self.used_bytes += _bytes_of(seen)
+                self._names |= dict.fromkeys(others, key)
+            self._make_room(run)
 
     def get(self, latents: Tensor) -> Features | Missing:
         """The features of the picture with these latents, ``(1, C, h, w)``."""
@@ -94,8 +122,9 @@ class Bank:
 
     def seen(self, latents: Tensor) -> Seen:
         """All that was captured of the picture with these latents, ``(1, C, h, w)``."""
-        key = _digest(latents)
+        digest = _digest(latents)
         with self._lock:
+            key = digest if digest in self._entries else self._names.get(digest, digest)
             if key not in self._entries:
                 return _NOTHING
             self._entries.move_to_end(key)
@@ -104,16 +133,29 @@ class Bank:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def _make_room(self, run: set[str]) -> None:
+        """Take the bytes of earlier pictures, and then forget the earliest altogether."""
+        earlier = [key for key in self._entries if key not in run]
+        for key in earlier:
+            if self.used_bytes <= self.limit_bytes:
+                break
+            self.used_bytes -= _bytes_of(self._entries[key])
+            self._entries[key] = _PUSHED_OUT
+        while len(self) > _MOST_ENTRIES:
+            self._drop(next(iter(self._entries)))
+
     def _drop(self, key: str) -> None:
         seen = self._entries.pop(key, None)
         if seen is not None:
             self.used_bytes -= _bytes_of(seen)
+            self._names = {name: other for name, other in self._names.items() if other != key}
 
 
 BANK = Bank()
 """The one of this process."""
 
 _NOTHING = Seen(NEVER_SEEN)
+_PUSHED_OUT = Seen(PUSHED_OUT, PUSHED_OUT)
 
 _MOST_ENTRIES = 4096  # for those of which nothing was captured, which weigh nothing
 
@@ -128,4 +170,5 @@ def _digest(latents: Tensor) -> str:
 def _bytes_of(seen: Seen) -> int:
     blocks = [] if isinstance(seen.features, Missing) else [*seen.features.blocks.values()]
     maps = [] if isinstance(seen.difference, Missing) else [seen.difference]
-    return sum(each.numel() * each.element_size() for each in (*blocks, *maps))
+    clean = [] if seen.clean is None else [seen.clean]
+    return sum(each.numel() * each.element_size() for each in (*blocks, *maps, *clean))

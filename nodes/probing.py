@@ -18,7 +18,7 @@ from ..ldznet_core.probe import probe_noise
 from ..ldznet_core.taps import TapsOf
 from .eager import uncompiled
 from .levels import sigma_of
-from .sampling import check_rows, without_capture
+from .sampling import without_capture
 
 
 def probe(
@@ -86,6 +86,6 @@ class _OnePass(Sampler):
             capturing(unet, self._taps_of(unet), stop_after_last=True) as capture,
         ):
             model_wrap(noisy, sigma.expand(len(noisy)), **extra_args)
-        check_rows(capture, len(noisy))
+        capture.check_sizes(len(noisy), (noisy.shape[-2], noisy.shape[-1]))
         self.features = capture.features(self._timestep, "probe")
         return latent_image

@@ -24,7 +24,6 @@ from ..ldznet_core import CaptureError, Features, capturing, find_taps
 from ..ldznet_core.capture import (
     BEST_TIMESTEP,
     WINDOW,
-    Capture,
     describe_window,
     distance_from_best,
     is_in_window,
@@ -33,7 +32,7 @@ from ..ldznet_core.capture import (
 from ..ldznet_core.taps import Taps, TapsOf
 from ..ldznet_core.training_free.places import kept_on_cpu
 from ..ldznet_core.training_free.whole_prompt import PromptDifference, Side
-from .bank import Bank, Missing, first_found
+from .bank import Bank, Missing, Picture, Seen, first_found
 from .conditionings import conds_of, rows_of, uuids_of, whole_conds_of
 from .eager import uncompiled
 from .levels import timestep_of
@@ -76,16 +75,6 @@ def without_capture(model: ModelPatcher) -> ModelPatcher:
     return clone
 
 
-def check_rows(capture: Capture, rows: int) -> None:
-    """Make sure that a row of each block is a row of the pass: other packs cut pictures up."""
-    for key, block in capture.items():
-        if len(block) != rows:
-            raise CaptureError(
-                f"expected {rows} rows from {key}, got {len(block)}: leave out what cuts pictures "
-                "into tiles inside the UNet, such as HyperTile"
-            )
-
-
 _SIDES: dict[Side, str] = {"prompt": "positive", "reference": "negative"}
 """The roles whose estimates are compared."""
 
@@ -102,15 +91,30 @@ class _AroundRun:
     """Finds where features are taken; a Capture that comes after goes on from it."""
 
     def __call__(
-        self, executor: Any, noise: Tensor, latent_image: Tensor, *args: Any, **kwargs: Any
+        self,
+        executor: Any,
+        noise: Tensor,
+        latent_image: Tensor,
+        sampler: Any,
+        sigmas: Tensor,
+        denoise_mask: Tensor | None = None,
+        callback: Callable[..., object] | None = None,
+        *args: Any,
+        **kwargs: Any,
     ) -> Tensor:
         run = _Run(executor.class_obj, tuple(latent_image.shape), self.taps_of)
+        watched = run.watched(callback)
         token = _RUN.set(run)
         try:
-            sampled: Tensor = executor(noise, latent_image, *args, **kwargs)
+            sampled: Tensor = executor(
+                noise, latent_image, sampler, sigmas, denoise_mask, watched, *args, **kwargs
+            )
         finally:
             _RUN.reset(token)
         continues = not bool(noise.any())  # the second half of a run that was cut in two
+        estimates = run.estimates(sampled)
+        has_noise = float(sigmas[-1]) > 0
+        pictures = []
         for index in range(len(sampled)):
             picture = slice(index, index + 1)
             features, difference = run.features_of(picture), run.difference_of(picture)
@@ -118,7 +122,10 @@ class _AroundRun:
                 earlier = self.bank.seen(latent_image[picture])
                 features = first_found(features, earlier.features)
                 difference = first_found(difference, earlier.difference)
-            self.bank.put(sampled[picture], features, difference)
+            clean = estimates[picture].clone() if has_noise and estimates is not sampled else None
+            names = (sampled[picture], estimates[picture])
+            pictures.append(Picture(names, Seen(features, difference, clean)))
+        self.bank.put_run(pictures)
         return sampled
 
     def __deepcopy__(self, memo: object) -> _AroundRun:
@@ -170,6 +177,8 @@ class _Run:
     """Like `within`, but in the difference's own window."""
     silence: str = ""
     """What kept the taps from being heard."""
+    estimate: Tensor | None = None
+    """What the sampler took for the clean latents in its last step, as the UNet takes them."""
 
     @property
     def model(self) -> Any:
@@ -179,6 +188,27 @@ class _Run:
     def unet(self) -> nn.Module:
         unet: nn.Module = self.model.diffusion_model
         return unet
+
+    def watched(self, callback: Callable[..., object] | None) -> Callable[..., object]:
+        """A sampler's callback that keeps the last estimate beside what it did before."""
+
+        def watch(step: int, denoised: Tensor, *further: Any) -> None:
+            self.estimate = denoised
+            if callback is not None:
+                callback(step, denoised, *further)
+
+        return watch
+
+    def estimates(self, sampled: Tensor) -> Tensor:
+        """The last estimates ``(B, C, h, w)``, on the CPU, as nodes give them as denoised output.
+
+        Args:
+            sampled: What the run returned, which stands for them where it showed none.
+        """
+        if self.estimate is None or self.estimate.shape != sampled.shape:
+            return sampled
+        estimates: Tensor = self.model.process_latent_out(self.estimate.cpu())
+        return estimates
 
     def listen(
         self, call: Callable[[], Tensor], x: Tensor, t: Tensor, uuids: Sequence[UUID]
@@ -214,7 +244,7 @@ class _Run:
         try:
             with uncompiled() if taps else nullcontext(), capturing(self.unet, taps) as capture:
                 output = call()
-            check_rows(capture, len(x))
+            capture.check_sizes(len(x), (x.shape[-2], x.shape[-1]))
         except CaptureError as error:
             if output is None:  # not from this capture
                 raise

@@ -60,7 +60,8 @@ def find_places(unet: nn.Module, layers: Layers) -> Taps:
     places: dict[Place, Tap] = {}
     for place in places_of(layers):
         name = f"{_transformer_name(transformers, place.block, layers)}.{_MODULES[place.part]}"
-        places[place] = Tap(name, unet.get_submodule(name), axes=3)
+        downscale = transformers[place.block - 1].downscale
+        places[place] = Tap(name, unet.get_submodule(name), axes=3, downscale=downscale)
     return places
 
 

@@ -134,6 +134,8 @@ class Euler:
             self.before_step(step)
             self.seen.append(x.clone())
             denoised = model_wrap(x, sigma.expand(len(x)), **extra_args)
+            if callback is not None:  # (step, denoised, x, total): KSAMPLER.sample, 0.8.0
+                callback(step, denoised, x, len(sigmas) - 1)
             x = x + (x - denoised) / sigma * (following - sigma)
         return x
 
@@ -149,6 +151,7 @@ def run(
     latents: Tensor | None = None,
     noise: Tensor | None = None,
     last: float | None = None,
+    callback: Callable[..., object] | None = None,
 ) -> Tensor:
     """The LATENT that a guider samples, as ComfyUI does: in inference mode.
 
@@ -162,6 +165,7 @@ def run(
         latents: To begin with; None means empty ones.
         noise: To begin with, in the place of the seed's.
         last: The timestep that the result is left at; None means no noise.
+        callback: Told of each step.
     """
     shape = (pictures, 4, *size)
     if noise is None:
@@ -173,7 +177,7 @@ def run(
         sigmas = torch.cat([sigmas, torch.zeros(1)])
     start = torch.zeros(shape) if latents is None else latents
     with torch.inference_mode():
-        return guider.sample(noise, start, sampler or Euler(), sigmas, seed=seed)
+        return guider.sample(noise, start, sampler or Euler(), sigmas, callback=callback, seed=seed)
 
 
 def features_by_hand(model: Any, x: Tensor, timestep: float, text: str) -> dict[int, Tensor]:

@@ -67,6 +67,17 @@ class TestFinding:
         with torch.inference_mode():
             assert bank.get(picture.clone()) is found
 
+    def test_a_picture_may_be_found_by_several_latents(self, pack: Pack, module: Any) -> None:
+        bank, found = module.Bank(), features(pack)
+        bank.put_run([module.Picture((latents(0), latents(1)), module.Seen(found))])
+        assert bank.get(latents(0)) is bank.get(latents(1)) is found
+        assert (len(bank), bank.used_bytes) == (1, KIB)
+        other = features(pack)
+        bank.put(latents(1), other)
+        assert (bank.get(latents(0)), bank.get(latents(1))) == (found, other)
+        bank.put(latents(0), module.Missing("cut short"))
+        assert bank.get(latents(1)) is other
+
     def test_why_there_are_none_is_kept_too(self, module: Any) -> None:
         bank, missing = module.Bank(), module.Missing("the window was missed")
         bank.put(latents(0), missing)
@@ -121,8 +132,8 @@ class TestBound:
             bank.put(latents(seed), features(pack))
         bank.get(latents(0))
         bank.put(latents(3), features(pack))
-        there = [bank.get(latents(seed)) is not module.NEVER_SEEN for seed in range(4)]
-        assert there == [True, False, True, True]
+        pushed_out = [bank.get(latents(seed)) is module.PUSHED_OUT for seed in range(4)]
+        assert pushed_out == [False, True, False, False]
         assert bank.used_bytes == 3 * KIB
 
     def test_one_that_is_large_pushes_out_as_many_as_it_must(self, pack: Pack, module: Any) -> None:
@@ -130,17 +141,32 @@ class TestBound:
         for seed in range(4):
             bank.put(latents(seed), features(pack))
         bank.put(latents(9), features(pack, 3))
-        assert (len(bank), bank.used_bytes) == (2, 4 * KIB)
+        pushed_out = [bank.get(latents(seed)) is module.PUSHED_OUT for seed in range(4)]
+        assert pushed_out == [True, True, True, False]
+        assert bank.used_bytes == 4 * KIB
 
-    def test_one_that_is_larger_than_all_room_is_not_kept_and_costs_no_other(
-        self, pack: Pack, module: Any
-    ) -> None:
+    def test_the_latest_run_is_whole_whatever_room_it_takes(self, pack: Pack, module: Any) -> None:
         bank = module.Bank(limit_bytes=4 * KIB)
-        bank.put(latents(1), features(pack, 2))
-        bank.put(latents(0), features(pack, 5))
-        assert bank.used_bytes == 2 * KIB
-        assert bank.get(latents(1)) is not module.NEVER_SEEN
-        assert "takes more than 0 MB" in bank.get(latents(0)).reason
+        bank.put(latents(9), features(pack, 2))
+        run = [features(pack, 2) for _ in range(4)]
+        pictures = [(latents(seed),) for seed in range(4)]
+        bank.put_run(map(module.Picture, pictures, map(module.Seen, run)))
+        assert [bank.get(*picture) for picture in pictures] == run
+        assert bank.get(latents(9)) is module.PUSHED_OUT
+        assert bank.used_bytes == 8 * KIB
+        bank.put(latents(8), features(pack))
+        left = [bank.get(*picture) for picture in pictures]
+        assert left == [module.PUSHED_OUT, module.PUSHED_OUT, module.PUSHED_OUT, run[3]]
+        assert bank.used_bytes == 3 * KIB
+
+    def test_but_for_its_own_bound(self, pack: Pack, module: Any) -> None:
+        bank = module.Bank(run_limit_bytes=4 * KIB)
+        pictures = [(latents(seed),) for seed in range(3)]
+        run = [features(pack, 2) for _ in pictures]
+        bank.put_run(map(module.Picture, pictures, map(module.Seen, run)))
+        assert [bank.get(*picture) for picture in pictures[:2]] == run[:2]
+        assert "took more than a gigabyte" in bank.get(*pictures[2]).reason
+        assert bank.used_bytes == 4 * KIB
 
     def test_reasons_weigh_nothing_but_are_counted(
         self, monkeypatch: pytest.MonkeyPatch, module: Any
@@ -177,7 +203,8 @@ def test_many_threads_leave_it_in_order(
             for turn in range(30):
                 number = (first + 5 * turn) % 12
                 bank.put(pictures[number], weights[number])
-                assert bank.get(pictures[(number + turn) % 12]) in (*weights, module.NEVER_SEEN)
+                found = bank.get(pictures[(number + turn) % 12])
+                assert found in (*weights, module.NEVER_SEEN, module.PUSHED_OUT)
         except BaseException as error:  # a thread would keep it to itself
             failures.append(error)
 
@@ -187,7 +214,7 @@ def test_many_threads_leave_it_in_order(
     for thread in threads:
         thread.join()
     assert failures == []
-    left = [found for found in map(bank.get, pictures) if found is not module.NEVER_SEEN]
+    left = [found for found in map(bank.get, pictures) if not isinstance(found, module.Missing)]
     weight = sum(bytes_of(module.Seen(found)) for found in left)
-    assert (len(bank), bank.used_bytes) == (len(left), weight)
+    assert bank.used_bytes == weight
     assert 5 * KIB < bank.used_bytes <= 8 * KIB

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .loading import Pack
@@ -175,7 +177,56 @@ class TestWhoseFeatures:
         assert_same_features(found, expected)
 
 
+class TestByWhichLatents:
+    @pytest.mark.parametrize("last", [None, 200])
+    def test_by_what_nodes_give_as_denoised_output_too(
+        self, heard: Any, bank: Any, last: float | None
+    ) -> None:
+        """SamplerCustom and SamplerCustomAdvanced (nodes_custom_sampler.py, 0.8.0)."""
+        shown: list[tuple[Any, ...]] = []
+        watch = lambda *told: shown.append(told)  # noqa: E731
+        sampled = run(guider(heard), SCHEDULE, pictures=2, last=last, callback=watch)
+        assert [step for step, *_ in shown] == [0, 1, 2]
+        denoised = heard.model.process_latent_out(shown[-1][1].cpu())
+        for number in range(2):
+            picture = slice(number, number + 1)
+            seen = bank.seen(denoised[picture])
+            assert seen is bank.seen(sampled[picture])
+            assert seen.features.timestep == NEAREST
+            if last is None:
+                assert seen.clean is None
+            else:
+                assert torch.equal(seen.clean, denoised[picture])
+                assert not torch.equal(seen.clean, sampled[picture])
+
+    def test_a_sampler_that_shows_no_estimate_costs_nothing(self, heard: Any, bank: Any) -> None:
+        class Silent(Euler):
+            def sample(self, model: Any, sigmas: Tensor, extra: Any, *rest: Any) -> Tensor:
+                return super().sample(model, sigmas, extra, None, *rest[1:])
+
+        seen = bank.seen(run(guider(heard), SCHEDULE, sampler=Silent(), last=200))
+        assert (seen.features.timestep, seen.clean) == (NEAREST, None)
+
+
 class TestWhyThereAreNone:
+    def test_a_unet_that_shrinks_pictures_within_shows_none(
+        self, pack: Pack, heard: Any, bank: Any
+    ) -> None:
+        """As Deep Shrink has it: from one input block on, half as many positions."""
+        unet = heard.model.diffusion_model
+        hooks = [
+            unet.input_blocks[4].register_forward_hook(lambda *made: F.avg_pool2d(made[2], 2)),
+            unet.output_blocks[7].register_forward_hook(
+                lambda *made: F.interpolate(made[2], scale_factor=2.0)
+            ),
+        ]
+        try:
+            told = reason(pack, bank.get(run(guider(heard), SCHEDULE, size=(32, 32))))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        assert "turn off what shrinks pictures inside the UNet, such as Deep Shrink" in told
+
     def test_a_missed_window_is_told_with_the_timesteps(
         self, pack: Pack, heard: Any, bank: Any
     ) -> None:

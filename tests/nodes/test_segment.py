@@ -45,11 +45,13 @@ def sampled(bank: Any, nodes: dict[str, Any], parts: dict[str, Any]) -> Any:
     """Sample two pictures at these timesteps behind LDZNetCapture, as a LATENT."""
     heard = call(nodes["LDZNetCapture"], model=parts["model"]).model
 
-    def latent(timesteps: tuple[int, ...] = (900, 700, 410, 200)) -> dict[str, Tensor]:
+    def latent(
+        timesteps: tuple[int, ...] = (900, 700, 410, 200), **options: Any
+    ) -> dict[str, Tensor]:
         texts = ("a red car in a meadow", "")
         clip = parts["clip"]
         conds = [[[clip.encode_from_tokens(clip.tokenize(text)), {}]] for text in texts]
-        made = run(guider(heard, *conds), timesteps, pictures=2, size=(16, 16))
+        made = run(guider(heard, *conds), timesteps, pictures=2, size=(16, 16), **options)
         return {"samples": made}
 
     return latent
@@ -90,6 +92,25 @@ class TestSources:
             torch.testing.assert_close(found[0], wanted, atol=1e-5, rtol=0)
         without = segment(latent, lines(*PRESENT), source="sampling")
         assert not torch.allclose(answer.probabilities[0], without.probabilities[0], atol=1e-3)
+
+    @pytest.mark.parametrize("source", ["sampling", "probe"])
+    def test_where_noise_is_left_the_sampler_s_estimate_is_read(
+        self, segment: Any, sampled: Any, parts: dict[str, Any], source: str
+    ) -> None:
+        """As KSampler Advanced leaves it, for another to go on."""
+        estimates: list[Tensor] = []
+        latent = sampled(
+            (900, 700, 410), last=200, callback=lambda step, x0, x, n: estimates.append(x0)
+        )
+        noisy = latent["samples"][:1]
+        clean = parts["model"].model.process_latent_out(estimates[-1][:1])
+        assert not torch.allclose(noisy, clean, atol=0.1)
+        answer = segment({"samples": noisy}, lines(*PRESENT), source=source)
+        assert answer.report.splitlines()[-1].startswith("the latent still has noise: masks are of")
+        expected = segment({"samples": clean}, lines(*PRESENT), source=source)
+        assert torch.equal(answer.probabilities[0], expected.probabilities[0])
+        finished = segment(sampled(), lines(*PRESENT), source=source)
+        assert "noise" not in finished.report
 
     def test_no_pass_is_made_for_them(
         self, monkeypatch: pytest.MonkeyPatch, segment: Any, sampled: Any, parts: dict[str, Any]
@@ -134,7 +155,7 @@ class TestSources:
         told = answer.report.splitlines()
         assert told[1] == (
             "features: from one extra pass (probe) at t = 400, because no sampler returned these "
-            "very latents after LD-ZNet Capture, or it was too long ago"
+            "very latents after LD-ZNet Capture"
         )
 
     def test_a_missed_window_is_told_with_its_timesteps(self, segment: Any, sampled: Any) -> None:

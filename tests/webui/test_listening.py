@@ -275,4 +275,4 @@ class TestAttention:
         listening = listening_to(unet, taps_of=PLACES)
         one_step(unet, listening, 400.0)
         listening.stop()
-        assert "turn off what cuts attention into tiles" in why(listening)
+        assert "turn off what cuts pictures into tiles" in why(listening)
