@@ -18,12 +18,13 @@ from torch import Tensor, nn
 
 from ldznet_core import Features, InputError, capturing, find_taps
 from ldznet_core.capture import BEST_TIMESTEP
+from ldznet_core.families import SDXL
 from ldznet_core.frames import STRIDE, pad_to_multiple
 from ldznet_core.noise import NoiseSchedule
 from ldznet_core.probe import probe_noise
 from ldznet_core.taps import Tap, TapsOf
 
-from .family import SDXL, family_of
+from .family import family_of
 from .inpainting import seen_besides
 from .inputs import Contexts, count_tokens, pixels_of, token_rows
 from .passes import RowsOf, rows_in_order

@@ -7,14 +7,11 @@ from typing import Any
 from torch import nn
 
 from ldznet_core import UnsupportedModelError
+from ldznet_core.families import SDXL, known_family
 from ldznet_core.taps import SD_LAYOUT, SDXL_LAYOUT, find_transformers
 
-SDXL = "sdxl"
-
-_FAMILIES = {(16, 768): "sd1", (16, 128): "miniature", (16, 1024): "sd2", (11, 2048): SDXL}
-"""By the number of spatial transformers, and by the width of the text features that they read."""
-
 _REFINER = (11, 1280)
+"""SDXL's: the number of its transformers, and the width of the text features that it reads."""
 
 
 def family_of(unet: nn.Module) -> str:
@@ -33,12 +30,12 @@ def family_of(unet: nn.Module) -> str:
             "expected a checkpoint of SD 1.x, SD 2.x or SDXL, got SDXL's refiner, whose attention "
             "is not read: leave the refiner out, or choose the checkpoint that it refines"
         )
-    if kind not in _FAMILIES:
+    family = known_family(*kind)
+    if family is None:
         raise UnsupportedModelError(
             "expected a checkpoint of SD 1.x, SD 2.x or SDXL, whose text features are 768, 1024 or "
             f"2048 wide, got one for {width}: choose another"
         )
-    family = _FAMILIES[kind]
     if family != SDXL and hasattr(unet, "label_emb"):
         raise UnsupportedModelError(
             "expected a checkpoint that is told of a picture by text alone, got one that wants a "

@@ -15,21 +15,15 @@ from torch import Tensor, nn
 
 from ..ldznet_core import Features, InputError, UnsupportedModelError, find_taps
 from ..ldznet_core.capture import BEST_TIMESTEP
+from ..ldznet_core.families import SDXL, known_family
 from ..ldznet_core.frames import STRIDE
 from ..ldznet_core.phrases import check_token_count
 from ..ldznet_core.taps import SD_LAYOUT, SDXL_LAYOUT, TapsOf, find_transformers
 from .levels import check_levels
-from .miniature import FAMILY as MINIATURE
-from .miniature import MiniatureModel
 from .probing import probe
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-_SDXL = "sdxl"
-
-_FAMILIES = {(16, 768): "sd1", (16, 1024): "sd2", (11, 2048): _SDXL}
-"""By the number of spatial transformers, and by the width of the text features that they read."""
 
 
 def family_of(model: ModelPatcher) -> str:
@@ -39,10 +33,8 @@ def family_of(model: ModelPatcher) -> str:
         UnsupportedModelError: Its UNet is of another layout, such as SD3's or Flux's.
     """
     transformers = find_transformers(model.model.diffusion_model, (SD_LAYOUT, SDXL_LAYOUT))
-    if isinstance(model.model.model_config, MiniatureModel):
-        return MINIATURE
     width = model.model.model_config.unet_config.get("context_dim")
-    family = _FAMILIES.get((len(transformers), width))
+    family = known_family(len(transformers), width)
     if family is None:
         raise UnsupportedModelError(
             "expected a MODEL of SD 1.x, SD 2.x or SDXL, whose text features are 768, 1024 or 2048 "
@@ -53,7 +45,7 @@ def family_of(model: ModelPatcher) -> str:
 
 def has_taps(family: str) -> bool:
     """Whether its UNets have what trained heads read."""
-    return family != _SDXL
+    return family != SDXL
 
 
 def check_trained(family: str) -> None:
@@ -163,7 +155,7 @@ class ComfyBackbone:
         if phrase not in self._texts:
             tokens = self._clip.tokenize(_literal(phrase), return_word_ids=True)
             plain, pooled = _without_word_ids(tokens), None
-            if self.family == _SDXL:
+            if self.family == SDXL:
                 context, pooled = self._clip.encode_from_tokens(plain, return_pooled=True)
             else:
                 context = self._clip.encode_from_tokens(plain)

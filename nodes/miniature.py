@@ -15,8 +15,6 @@ from ..ldznet_core.miniature.ldm_layout import whole_vocabulary
 from ..ldznet_core.miniature.parts import WEIGHTS, load_part
 from ..ldznet_core.unet import UNetConfig, infer_unet_config
 
-FAMILY = "miniature"
-
 _CLIP_TOKENS = 49408
 _END_TOKEN = 49407
 
