@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError, UnsupportedModelError
+from ..errors import CheckpointError, LDZNetError, UnsupportedModelError
 from ..miniature.ldm_layout import METADATA_KEY
 from ..stored import StoredTensor, list_tensors
 from ..unet import UNet, UNetConfig, infer_unet_config
@@ -146,10 +146,13 @@ def sizes_read(what: str, source: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except LDZNetError:
+        raise
+    except Exception as error:  # libraries have errors of their own for this
+        reason = " ".join(str(error).split())
         raise CheckpointError(
             f"expected weights in the shapes of an SD 1.x {what} in {source}, got others "
-            f"({error}): copy the file again, or choose another"
+            f"({reason:.200}): copy the file again, or choose another"
         ) from error
 
 

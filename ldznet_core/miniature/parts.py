@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, LDZNetError
 from ..stored import check_fit
 from ..weights import read_weights, write_weights
 
@@ -62,10 +62,13 @@ def sizes_read(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except LDZNetError:
+        raise
+    except Exception as error:  # libraries have errors of their own for this
+        reason = " ".join(str(error).split())
         raise CheckpointError(
             f"expected a miniature's {path.name} in {path.parent}, got a part of something else "
-            f"({error!s:.200}): name the folder that `ldznet train` has written"
+            f"({reason:.200}): name the folder that `ldznet train` has written"
         ) from error
 
 

@@ -56,6 +56,7 @@ def test_a_part_in_the_place_of_another_is_refused(part: str, other: str, folder
         ("text_encoder", {"layers": 10**9}),
         ("text_encoder", {"layers": 5}),
         ("text_encoder", {"width": 129}),
+        ("text_encoder", {"width": 96}),
         ("text_encoder", {"width": True}),
     ],
 )
