@@ -7,8 +7,8 @@
 A table belongs to the command in the section above it, alone in its block. What commands print is
 kept in --folder, so that a run that was stopped goes on; --again does everything anew. Every line
 of a table must be among those that the command prints, under the same headings. Numbers may differ
-by --tolerance, as other processors and other numbers of threads round otherwise; times may differ
-at will.
+by --tolerance, as other processors and other numbers of threads round otherwise (in tables in per
+cent by a hundred times as much); times may differ at will.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from pathlib import Path
 PAGE = Path("docs/results.md")
 TIMES = ("passes",)
 """Headings of columns that hold times."""
+PER_CENT = ("mean-IoU", "AP of all pixels", "pixels' ECE")
+"""Headings that only tables in per cent have."""
 
 _COMMAND = re.compile(r"python -m (ldznet_core evaluate [^\n#]*?) *(?:#[^\n]*)?\n?")
 _BLOCK = re.compile(r"^```(?s:.*?)^```|^#+ .*$|(?:^(?!#|```).+\n?)+", re.MULTILINE)
@@ -37,8 +39,8 @@ class Table:
     """A table of a page or of what a command prints."""
 
     headings: tuple[str, ...]
-    rows: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """All cells but the first, by that one."""
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+    """The cells of each line; several lines may begin alike."""
 
 
 @dataclass(slots=True)
@@ -84,8 +86,10 @@ def differences(told: Table, made: Sequence[Table], tolerance: float) -> Iterato
     if not alike:
         yield f"no table is made with the headings {' | '.join(told.headings)}"
         return
-    for name, cells in told.rows.items():
-        rows = [table.rows[name] for table in alike if name in table.rows]
+    if any(heading in PER_CENT for heading in told.headings):
+        tolerance *= 100
+    for name, *cells in told.rows:
+        rows = [row[1:] for table in alike for row in table.rows if row[0] == name]
         found = [list(_unlike(told.headings[1:], cells, row, tolerance)) for row in rows]
         nearest = min(found, key=len, default=["no such line is made"])
         yield from (f"{name}: {each}" for each in nearest)
@@ -131,7 +135,7 @@ def _table(block: str) -> Table:
         tuple(cell.strip() for cell in line.strip().strip("|").split("|"))
         for line in block.splitlines()
     )
-    return Table(first, {name: tuple(cells) for name, *cells in others})
+    return Table(first, others)
 
 
 def _unlike(
@@ -141,9 +145,14 @@ def _unlike(
         if heading in TIMES:
             continue
         numbers, others = ([float(each) for each in _NUMBER.findall(cell)] for cell in (one, other))
-        is_close = len(numbers) == len(others) and all(
-            abs(number - each) <= tolerance + _ROUNDING
-            for number, each in zip(numbers, others, strict=True)
+        words, other_words = (_NUMBER.sub("", cell).replace("*", "") for cell in (one, other))
+        is_close = (
+            words == other_words
+            and len(numbers) == len(others)
+            and all(
+                abs(number - each) <= tolerance + _ROUNDING
+                for number, each in zip(numbers, others, strict=True)
+            )
         )
         if not is_close:
             yield f"{heading} is told as {one} and made as {other}"

@@ -14,11 +14,12 @@ from ..evaluation.painted import OF_PAINTED, PAINTED
 from ..miniature import Miniature
 from ..segmenter import Segmenter
 from ..whole_files import check_writable, write_text
-from . import evaluate_compared, evaluate_data
+from . import evaluate_compared, evaluate_data, evaluate_protocols
 from .evaluate_calibration import calibrated, check_head
 from .evaluate_compared import COMPARISONS, ComparedAsk, compare
 from .evaluate_data import DataAsk
 from .evaluate_options import OWN, Options
+from .evaluate_protocols import ProtocolsAsk
 from .evaluate_sheets import SHEETS, draw
 from .held_out import shown_or_painted
 from .models import chosen_head, load_models
@@ -26,7 +27,7 @@ from .models import chosen_head, load_models
 _OF_PICTURES = ("vae", "recognition", "agreement", "all")
 """What looks at pictures and not at masks alone."""
 
-_OF_DATA = ("masks", "all")
+_OF_DATA = ("masks", "protocols", "all")
 """What can be measured on a data set."""
 
 _UNPAINTED = ("whole-prompt", "edges")
@@ -45,6 +46,8 @@ def run(options: Options) -> dict[str, Any]:
     segmenter = Segmenter(miniature, head)
     if options.what in SHEETS:
         return draw(options.what, options, miniature, segmenter)
+    if options.what == "protocols":
+        return evaluate_protocols.run(_ask_of_protocols(options), miniature, segmenter)
     report = _measure(options, miniature, segmenter)
     if options.out:
         write_text(options.out, json.dumps(report, indent=2))
@@ -53,7 +56,7 @@ def run(options: Options) -> dict[str, Any]:
 
 def describe(report: dict[str, Any]) -> str:
     """The figures, a block for each part."""
-    if "data" in report:
+    if evaluate_data.KEY in report:
         return evaluate_data.describe(report)
     blocks = []
     for part, figures in report.items():
@@ -83,6 +86,8 @@ def _check(options: Options) -> None:
         )
     if options.what == "calibration":
         check_head(options)
+    if options.what == "protocols" and not options.data:
+        evaluate_protocols.check(_ask_of_protocols(options))
     if options.data and options.what not in _OF_DATA:
         raise InputError(
             f"expected masks to be measured on a data set, got --what {options.what}: leave it out"
@@ -106,6 +111,18 @@ def _ask_of_data(options: Options, folder: Path) -> DataAsk:
         limit=options.limit,
         device=options.device,
         dtype=options.dtype,
+        out=options.out,
+    )
+
+
+def _ask_of_protocols(options: Options) -> ProtocolsAsk:
+    return ProtocolsAsk(
+        world=options.world,
+        splits=OF_PAINTED if options.split == OWN else options.split,
+        count=options.count,
+        model=options.model,
+        head=options.head,
+        threshold=options.threshold,
         out=options.out,
     )
 

@@ -13,14 +13,15 @@ from ..backends import load_backbone, needs_whole_unet
 from ..checkpoint import load_head
 from ..data_sets import FORMATS, Format, Partition, Row, check_rows, read_data
 from ..errors import InputError
-from ..evaluation.data.figures import measure_data
+from ..evaluation.data.measure import measure_data
 from ..evaluation.data.report import DataReport, as_markdown, draw_curves
 from ..segmenter import Segmenter
 from ..training_free import TRAINING_FREE
 from ..whole_files import check_writable, write_picture, write_text
 from .models import DType
 
-_KEY = "data"
+KEY = "data"
+"""What the report is called in JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +57,22 @@ def run(ask: DataAsk) -> dict[str, DataReport]:
             measured = measure_data(segmenter, rows, ask.threshold, bar.update)
         report["splits"][name] = asdict(measured)
         if ask.out:  # each split when it is done: another may take hours
-            _write(report, ask.out)
-    return {_KEY: report}
+            write(report, ask.out)
+    return {KEY: report}
 
 
 def describe(report: dict[str, DataReport]) -> str:
     """The figures as tables."""
-    return as_markdown(report[_KEY])
+    return as_markdown(report[KEY])
+
+
+def write(report: DataReport, out: Path) -> None:
+    """Three files of one name: figures as JSON, tables as Markdown, curves as a picture."""
+    stem = out.with_suffix("") if out.suffix == ".json" else out
+    text = json.dumps({KEY: report}, indent=2, allow_nan=False)
+    write_text(stem.with_name(f"{stem.name}.json"), text)
+    write_text(stem.with_name(f"{stem.name}.md"), as_markdown(report))
+    write_picture(stem.with_name(f"{stem.name}.png"), draw_curves(report))
 
 
 def _read(ask: DataAsk, split: str) -> list[Row]:
@@ -93,12 +103,3 @@ def _name(ask: DataAsk) -> str:
     if ask.limit:
         parts.append(f"the first {ask.limit} phrases of a split")
     return ", ".join(parts)
-
-
-def _write(report: DataReport, out: Path) -> None:
-    """Three files of one name."""
-    stem = out.with_suffix("") if out.suffix == ".json" else out
-    text = json.dumps({_KEY: report}, indent=2, allow_nan=False)
-    write_text(stem.with_name(f"{stem.name}.json"), text)
-    write_text(stem.with_name(f"{stem.name}.md"), as_markdown(report))
-    write_picture(stem.with_name(f"{stem.name}.png"), draw_curves(report))

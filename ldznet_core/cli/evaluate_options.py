@@ -17,6 +17,7 @@ OWN = "own"
 
 What = Literal[
     "masks",
+    "protocols",
     "vae",
     "recognition",
     "agreement",
@@ -38,20 +39,23 @@ class Options:
 
     what: What = option(
         "all",
-        "what is measured; agreement holds masks of generated pictures against those of a plain "
-        "RGB segmenter, calibration writes the head's thresholds, a sheet is a picture (ranked: of "
-        "the best, median and worst masks), training-free compares ways without a trained head, "
-        "looks what trained heads are shown (captured or probed, when, under which text), "
-        "whole-prompt the maps of what prompts are about, edges the filters that may snap masks to "
-        "a picture",
+        "what is measured; protocols are CLIPSeg's and PhraseCut's, as of a data set, agreement "
+        "holds masks of generated pictures against those of a plain RGB segmenter, calibration "
+        "writes the head's thresholds, a sheet is a picture (ranked: of the best, median and worst "
+        "masks), training-free compares ways without a trained head, looks what trained heads are "
+        "shown (captured or probed, when, under which text), whole-prompt the maps of what prompts "
+        "are about, edges the filters that may snap masks to a picture",
     )
     world: str = option("small", "the world's name")
     split: str = option(
         OWN,
         'the split that masks and VAE are measured on; "own": iid of scenes, the usual one of a '
-        'data set, where several may have commas between them; "gen": iid, painted anew, for masks',
+        "data set; several of a data set or for protocols may have commas between them; "
+        '"gen": iid, painted anew, for masks',
     )
-    count: int = option(200, "scenes for masks, VAE, calibration, comparisons and other sheets")
+    count: int = option(
+        200, "scenes for masks, protocols, VAE, calibration, comparisons and other sheets"
+    )
     validation: int = option(100, "scenes that choose the thresholds of what is compared")
     samples: int = option(100, "pictures for recognition, agreement and the sheet of prompts")
     steps: int = option(20, "UNet passes for a picture")
@@ -73,8 +77,8 @@ class Options:
     )
     out: Path | None = option(
         None,
-        "file for the figures as JSON, of a data set beside tables and curves; for a sheet, the "
-        "picture",
+        "file for the figures as JSON, of a data set and protocols beside tables and curves; for a "
+        "sheet, the picture",
     )
     data: Path | None = option(None, "folder of a data set to measure on in the place of scenes")
     format: Format = option("jsonl", "how the data set is laid out, as its authors publish it")
@@ -83,7 +87,8 @@ class Options:
     )
     threshold: float | None = option(
         None,
-        "probability above which a pixel of a data set is in a mask; the head's own if not given",
+        "probability above which a pixel is in a mask, of a data set and for protocols; the head's "
+        "own if not given",
     )
     limit: int = option(0, "only so many phrases of a data set's split, the first ones; 0 for all")
     device: str | None = option(

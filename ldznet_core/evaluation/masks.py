@@ -14,7 +14,7 @@ from ..miniature import Miniature
 from ..segmentation import Segmentation
 from ..segmenter import Segmenter
 from .cases import Case
-from .painted import paint_anew
+from .shown import show
 
 LEAST_SIDE = 24
 """Things smaller than a square of this side in pixels are counted apart."""
@@ -92,17 +92,9 @@ def segmented(
     Arguments are as of `evaluate_masks`.
     """
     for number, case in enumerate(cases):
+        shown = show(case, number, painter)
         texts = [phrase.text for phrase in case.phrases]
-        picture = Image.fromarray(case.scene.image)
-        if painter is None:
-            given = segmenter.segment_image(picture, texts, threshold=threshold)
-        else:
-            latents, features = paint_anew(painter, case, painter.encode_image(picture), number)
-            picture = painter.decode_image(latents)
-            given = segmenter.segment_sampled(
-                latents, features, texts, threshold=threshold, picture=picture
-            )
-        yield case, given, picture
+        yield case, shown.segment(segmenter, texts, threshold), shown.picture
 
 
 def is_small(truth: np.ndarray) -> bool:

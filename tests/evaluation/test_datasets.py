@@ -25,7 +25,9 @@ from ldznet_core.data_sets.shapes import (
     read_polygons,
 )
 from ldznet_core.evaluation.cases import Case, cases
-from ldznet_core.evaluation.data.figures import measure_data, squashed, squashed_mask
+from ldznet_core.evaluation.data.figures import squashed, squashed_mask
+from ldznet_core.evaluation.data.measure import measure_cases, measure_data
+from ldznet_core.evaluation.masks import segmented
 from ldznet_core.metrics.clipseg import THRESHOLDS, ClipSegTally
 
 SIZE = (40, 60)
@@ -736,6 +738,35 @@ class TestMeasuring:
         assert (found.left_out, found.pictures, found.every_mask.phrases) == (2, 1, 1)
         (told,) = found.damaged
         assert f"expected a picture in {file}" in told
+
+    def test_scenes_are_measured_as_their_files_would_be(
+        self, segmenter: Segmenter, scenes: list[Case], tmp_path: Path
+    ) -> None:
+        rows = read_data(write_scenes(tmp_path, scenes), "jsonl")
+        assert measure_cases(segmenter, scenes) == measure_data(segmenter, rows)
+
+    def test_what_is_painted_anew_is_read_from_the_run_that_painted_it(
+        self, segmenter: Segmenter, scenes: list[Case]
+    ) -> None:
+        found = measure_cases(segmenter, scenes[:2], threshold=0.5, painter=load_miniature())
+        tally, ious = ClipSegTally(0.5), []
+        for case, given, _ in segmented(segmenter, scenes[:2], 0.5, load_miniature()):
+            assert given.source == "sampling"
+            for index, phrase in enumerate(case.phrases):
+                if not phrase.is_absent:
+                    tally.add(given.probabilities[index].numpy(), case.mask(phrase))
+                    mask, truth = given.probabilities[index].numpy() > 0.5, case.mask(phrase)
+                    ious.append((mask & truth).sum() / (mask | truth).sum())
+        assert found.clipseg == tally.figures()
+        assert found.every_mask.mean_iou == pytest.approx(np.mean(ious))
+        assert found != measure_cases(segmenter, scenes[:2], threshold=0.5)
+
+    def test_what_is_painted_in_another_size_than_the_head_s_is_refused(
+        self, segmenter: Segmenter
+    ) -> None:
+        larger = cases("small", "iid", 1, 192)
+        with pytest.raises(InputError, match="of 192x192, as they are painted, got one of 128"):
+            measure_cases(segmenter, larger, painter=load_miniature())
 
     def test_pictures_that_are_all_of_another_size_are_an_error(
         self, segmenter: Segmenter, phrasecut: Path

@@ -1,4 +1,4 @@
-"""A segmenter on the phrases of a data set, by CLIPSeg's protocol and by PhraseCut's.
+"""A segmenter on pictures and phrases, by CLIPSeg's protocol and by PhraseCut's.
 
 CLIPSeg's squashes each picture to the square on which the head was trained, and the truth with it;
 the average precision and the calibration of pixels are measured there too. PhraseCut's has pictures
@@ -8,34 +8,33 @@ their picture count in neither, but show how well the head tells what is there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from ...data_sets import Row
+from ...data_sets.rows import Truth
 from ...data_sets.shapes import Mask
 from ...errors import InputError
 from ...metrics.clipseg import ClipSegFigures, ClipSegTally
 from ...metrics.phrasecut import PhraseCutFigures, PhraseCutTally
 from ...metrics.ranking import PixelRanking
 from ...metrics.reliability import Reliability, ReliabilityFigures
-from ...picture_files import read_picture
 from ...pictures import size_of
 from ...segmentation import Segmentation
 from ...segmenter import Segmenter
+from ..shown import Shown
 
 _PIXELS_AT_ONCE = 2**24  # of a picture's maps in memory: 16 phrases at 1024x1024
 
 
 @dataclass(frozen=True, slots=True)
 class DataFigures:
-    """What was measured on some rows; shares, IoUs and precisions in [0, 1], None where of none."""
+    """What was measured on phrases; shares, IoUs and precisions in [0, 1], None where of none."""
 
     pictures: int
     left_out: int
@@ -62,30 +61,18 @@ class DataFigures:
     absent_rejected: float | None
 
 
-def measure_data(
-    segmenter: Segmenter,
-    rows: Iterable[Row],
-    threshold: float | None = None,
-    on_phrases: Callable[[int], object] | None = None,
-) -> DataFigures:
-    """Segment every picture for all of its phrases, twice unless it is such a square already.
+class Question(Protocol):
+    """A phrase that is asked of a picture."""
 
-    Args:
-        segmenter: What is measured.
-        rows: Those of a picture together.
-        threshold: Of the masks; None is the head's own, which other pictures have chosen.
-        on_phrases: Told when so many more phrases are done.
+    @property
+    def phrase(self) -> str: ...  # noqa: D102
+    @property
+    def truth(self) -> Truth:
+        """The mask that answers it; nobody looks at that of what is absent."""
 
-    Raises:
-        InputError: A mask is missing or damaged, or no phrase can be measured.
-    """
-    measuring = _Measuring(segmenter, threshold)
-    for picture, group in groupby(rows, key=lambda row: row.picture):
-        asked = list(group)
-        measuring.add(picture, asked)
-        if on_phrases:
-            on_phrases(len(asked))
-    return measuring.figures()
+    @property
+    def is_absent(self) -> bool:
+        """Whether the picture is known not to show what the phrase names."""
 
 
 def squashed(picture: Image.Image, side: int) -> Image.Image:
@@ -103,10 +90,16 @@ def squashed_mask(mask: Mask, side: int) -> Mask:
     return square
 
 
-class _Measuring:
+class Measuring:
     """All tallies, fed picture by picture."""
 
     def __init__(self, segmenter: Segmenter, threshold: float | None) -> None:
+        """Begin with nothing.
+
+        Args:
+            segmenter: What is measured.
+            threshold: Of the masks; None is the head's own, which other pictures have chosen.
+        """
         config = segmenter.head.config
         self._segmenter = segmenter
         self._threshold = config.mask_threshold if threshold is None else threshold
@@ -120,29 +113,38 @@ class _Measuring:
         self._damaged: list[str] = []
         self._absent = self._rejected = self._present = self._present_found = 0
 
-    def add(self, path: Path, rows: Sequence[Row]) -> None:
-        """Measure the phrases of a picture."""
-        try:
-            picture = read_picture(path).image
-        except InputError as error:  # no reason to lose what the others gave
-            self._damaged.append(str(error))
-            self._left_out += len(rows)
-            return
-        size = size_of(picture)
-        fitting = [row for row in rows if row.size in (None, size)]
-        self._left_out += len(rows) - len(fitting)
-        self._pictures += bool(fitting)
-        for some in _in_turns(fitting, max(1, _PIXELS_AT_ONCE // (size[0] * size[1]))):
-            given = self._ask(picture, some)
+    def leave_out(self, phrases: int, damage: str | None = None) -> None:
+        """Count phrases that are not asked, and keep the sentence on a damaged picture."""
+        self._left_out += phrases
+        if damage is not None:
+            self._damaged.append(damage)
+
+    def add(self, shown: Shown, questions: Sequence[Question]) -> None:
+        """Measure the phrases of a picture, asked twice unless it is such a square already.
+
+        Raises:
+            InputError: The miniature has painted it in another size than that of the squares, at
+                which there is nothing that was captured.
+        """
+        size = size_of(shown.picture)
+        is_square = size == (self._side, self._side)
+        if shown.painted and not is_square:
+            raise InputError(
+                f"expected a head that was trained on pictures of {size[1]}x{size[0]}, as they are "
+                f"painted, got one of {self._side}x{self._side}: take another, or another split"
+            )
+        self._pictures += bool(questions)
+        for some in _in_turns(questions, max(1, _PIXELS_AT_ONCE // (size[0] * size[1]))):
+            given = self._ask(shown, some)
             self._add_native(given, some, size)
-            here = [index for index, row in enumerate(some) if not row.is_absent]
+            here = [index for index, question in enumerate(some) if not question.is_absent]
             if not here:
                 continue
-            if size == (self._side, self._side):
+            if is_square:
                 self._add_square(given, here, some, size)
                 continue
             present = [some[index] for index in here]
-            again = self._ask(squashed(picture, self._side), present)
+            again = self._ask(Shown(squashed(shown.picture, self._side)), present)
             self._add_square(again, range(len(present)), present, size)
 
     def figures(self) -> DataFigures:
@@ -170,38 +172,44 @@ class _Measuring:
             absent_rejected=self._rejected / self._absent if self._absent else None,
         )
 
-    def _ask(self, picture: Image.Image, rows: Sequence[Row]) -> Segmentation:
-        phrases = [row.phrase for row in rows]
-        return self._segmenter.segment_image(picture, phrases, threshold=self._threshold)
+    def _ask(self, shown: Shown, questions: Sequence[Question]) -> Segmentation:
+        phrases = [question.phrase for question in questions]
+        return shown.segment(self._segmenter, phrases, self._threshold)
 
-    def _add_native(self, given: Segmentation, rows: Sequence[Row], size: tuple[int, int]) -> None:
+    def _add_native(
+        self, given: Segmentation, questions: Sequence[Question], size: tuple[int, int]
+    ) -> None:
         """PhraseCut's protocol, and what is there at all."""
         masks = (given.probabilities > self._threshold).cpu().numpy()
-        for index, row in enumerate(rows):
+        for index, question in enumerate(questions):
             is_found = given.found[index]
-            self._scores.add([given.scores[index]], [not row.is_absent])
-            if row.is_absent:
+            self._scores.add([given.scores[index]], [not question.is_absent])
+            if question.is_absent:
                 self._absent += 1
                 self._rejected += not is_found
                 continue
-            truth = row.truth.mask(size)
+            truth = question.truth.mask(size)
             self._present += 1
             self._present_found += is_found
             self._every.add(masks[index], truth)
             self._found.add(masks[index] if is_found else None, truth)
 
     def _add_square(
-        self, given: Segmentation, at: Iterable[int], rows: Sequence[Row], size: tuple[int, int]
+        self,
+        given: Segmentation,
+        at: Iterable[int],
+        questions: Sequence[Question],
+        size: tuple[int, int],
     ) -> None:
         """CLIPSeg's protocol, and the pixels' precision and calibration."""
         for index in at:
             probabilities = given.probabilities[index].cpu().numpy()
-            truth = squashed_mask(rows[index].truth.mask(size), self._side)
+            truth = squashed_mask(questions[index].truth.mask(size), self._side)
             self._clipseg.add(probabilities, truth)
             self._ranking.add(probabilities, truth)
             self._pixels.add(probabilities, truth)
 
 
-def _in_turns(rows: Sequence[Row], count: int) -> Iterator[Sequence[Row]]:
-    for start in range(0, len(rows), count):
-        yield rows[start : start + count]
+def _in_turns(questions: Sequence[Question], count: int) -> Iterator[Sequence[Question]]:
+    for start in range(0, len(questions), count):
+        yield questions[start : start + count]
