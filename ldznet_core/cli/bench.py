@@ -11,8 +11,10 @@ from typing import Any, Literal
 import torch
 from tqdm import tqdm
 
+from ..devices import checked_device
 from ..errors import InputError
 from ..miniature import Miniature, load_miniature
+from .models import DType
 from .options import option
 
 
@@ -28,12 +30,13 @@ class Options:
     pairs: int = option(15, "pairs of runs")
     steps: int = option(20, "UNet passes for a picture, of capture")
     side: int = option(512, "pixels of the square picture, a multiple of 64, at that size")
-    dtype: Literal["float32", "bfloat16"] = option("float32", "of the networks at that size")
+    dtype: DType = option("float32", "of the networks at that size")
+    device: str = option("cpu", "where they work at that size: cpu, cuda, cuda:1, ...")
     only: str = option("", "at that size: those comparisons alone whose name has this in it")
 
 
 def run(options: Options) -> dict[str, Any]:
-    """Run both sides of each comparison in turn; CPU seconds of the process."""
+    """Run both sides of each comparison in turn."""
     if options.pairs < 1:
         raise InputError(f"expected at least one pair, got {options.pairs}: raise --pairs")
     return _capture(options) if options.what == "capture" else _at_true_size(options)
@@ -47,15 +50,21 @@ def describe(report: dict[str, Any]) -> str:
             f"capture, {report['cpu_seconds_with_capture']:.3f} with it; median ratio "
             f"{report['ratio']:.4f}; latents bit-identical: {report['same_latents']}"
         )
-    lines = [f"{'':<37} {'ratio':>6} {'CPU s':>8} {'against':>8}"]
+    is_cuda = report["device"] != "cpu"
+    unit = "GPU s" if is_cuda else "CPU s"
+    memory = f" {'GiB':>6} {'against':>8}" if is_cuda else ""
+    lines = [f"{'':<37} {'ratio':>6} {unit:>8} {'against':>8}{memory}"]
     for each in report["comparisons"]:
-        lines.append(
+        line = (
             f"{each['name']:<37} {each['ratio']:>6.3f} {each['seconds']:>8.2f} "
             f"{each['reference_seconds']:>8.2f}"
         )
+        peaks = f" {each['peak_gib']:>6.2f} {each['reference_peak_gib']:>8.2f}" if is_cuda else ""
+        lines.append(line + peaks)
     if report["kept_mb"] is not None:
         lines.append(f"attention kept of a picture: {report['kept_mb']:.1f} MB in float16")
-    return "\n".join([*lines, f"peak memory of the process: {report['peak_gib']:.2f} GiB"])
+    whole = f"peak memory of the process, all comparisons: {report['peak_gib']:.2f} GiB"
+    return "\n".join([*lines, whole])
 
 
 def _capture(options: Options) -> dict[str, Any]:
@@ -79,29 +88,37 @@ def _capture(options: Options) -> dict[str, Any]:
 
 
 def _at_true_size(options: Options) -> dict[str, Any]:
-    from ..evaluation.speed import Bench, compare
+    from ..evaluation.ratios import compare
+    from ..evaluation.speed import Bench
 
     if options.side < 64 or options.side % 64:
         raise InputError(f"expected a multiple of 64 pixels, got {options.side}: change --side")
-    bench = Bench(options.side, getattr(torch, options.dtype))
+    device = checked_device(options.device)
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"expected the CPU or a CUDA device, got {device}: change --device")
+    bench = Bench(options.side, getattr(torch, options.dtype), device)
     is_attention = options.what == "attention"
     ways_by_name = bench.attention_comparisons() if is_attention else bench.comparisons()
     chosen = {name: ways for name, ways in ways_by_name.items() if options.only in name}
-    found = [
-        asdict(compare(name, examined, reference, options.pairs))
-        for name, (examined, reference) in tqdm(chosen.items(), desc="comparisons", leave=False)
-    ]
+    found = []
+    for name, (examined, reference) in tqdm(chosen.items(), desc="comparisons", leave=False):
+        bench.forget()
+        found.append(asdict(compare(name, examined, reference, options.pairs, device)))
     return {
         "comparisons": found,
         "side": options.side,
         "dtype": options.dtype,
+        "device": str(device),
         "kept_mb": bench.kept_bytes() / 1e6 if is_attention else None,
         "peak_gib": _peak(),
     }
 
 
 def _peak() -> float:
-    """The most memory that this process has held, in GiB; NaN where the system does not tell."""
+    """The most memory that this process has held, in GiB; NaN where the system does not tell.
+
+    It is of all comparisons so far, for a process cannot forget it: of one alone with --only.
+    """
     if sys.platform == "win32":
         return float("nan")
     import resource

@@ -1,16 +1,14 @@
 """What the networks cost at the size of Stable Diffusion 1.x: random weights serve.
 
 A comparison runs two ways of doing a thing in turn, in one process, and gives the median of the
-ratios of their CPU times: so it holds on a machine that others use too.
+ratios of their times. On the CPU these are CPU times, so that it holds on a machine that others
+use too; on a CUDA device the times between events on its stream.
 """
 
 from __future__ import annotations
 
 import copy
-import statistics
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
@@ -28,23 +26,12 @@ from ..unet import UNet, UNetConfig
 
 TOKENS = 77
 
+_CPU = torch.device("cpu")
+
 Network = TypeVar("Network", bound=nn.Module)
 
 Comparisons: TypeAlias = dict[str, tuple[Callable[[], object], Callable[[], object]]]
 """By name, what is examined and what it is compared with."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ratio:
-    """What a comparison gave."""
-
-    name: str
-    seconds: float
-    """CPU seconds of the way that is examined, the median."""
-    reference_seconds: float
-    """CPU seconds of the way that it is compared with, the median."""
-    ratio: float
-    """The median of the pairs' ratios."""
 
 
 @dataclass(slots=True)
@@ -54,6 +41,7 @@ class Bench:
     side: int
     """Of the square picture, in pixels, a multiple of 64."""
     dtype: torch.dtype = torch.float32
+    device: torch.device = _CPU
     sizes: UNetConfig = field(default_factory=UNetConfig)
     unet: UNet = field(init=False)
     rules: TrainingFreeHead = field(init=False)
@@ -66,9 +54,13 @@ class Bench:
     def __post_init__(self) -> None:
         """Build the UNet; its weights are random, its cost is not."""
         torch.manual_seed(0)
-        self.unet = _light(UNet(self.sizes)).to(self.dtype).eval()
+        self.unet = _light(UNet(self.sizes)).to(self.device, self.dtype).eval()
         self.rules = TrainingFree().for_family("sd1")
-        self.latents = torch.randn(1, 4, self.side // 8, self.side // 8, dtype=self.dtype)
+        self.latents = self._random(1, 4, self.side // 8, self.side // 8)
+
+    def forget(self) -> None:
+        """Let go of all but the UNet, so that a comparison's memory holds what it needs alone."""
+        self._head = self._turned = self._compiled = self._attention = None
 
     @property
     def head(self) -> LDZNetHead:
@@ -80,7 +72,7 @@ class Bench:
                 context_dim=self.sizes.context_dim,
             )
             head = LDZNetHead(HeadConfig(family="sd1", unet=sizes))
-            self._head = _light(head).to(self.dtype).eval()
+            self._head = _light(head).to(self.device, self.dtype).eval()
         return self._head
 
     def comparisons(self) -> Comparisons:
@@ -110,12 +102,13 @@ class Bench:
 
     def context(self, rows: int = 1) -> Tensor:
         """Text features of no words."""
-        return torch.randn(rows, TOKENS, self.sizes.context_dim, dtype=self.dtype)
+        return self._random(rows, TOKENS, self.sizes.context_dim)
 
     def unet_pass(self, unet: Callable[..., Tensor] | None = None) -> Tensor:
         """One whole pass for one prompt, without guidance."""
         chosen = self.unet if unet is None else unet
-        out: Tensor = chosen(self.latents, torch.tensor([400]), self.context())
+        timestep = torch.tensor([400], device=self.device)
+        out: Tensor = chosen(self.latents, timestep, self.context())
         return out
 
     def captured_pass(self) -> Tensor:
@@ -180,7 +173,7 @@ class Bench:
         """Logits of phrases."""
         side = self.side // 8
         features = features or {
-            block: torch.randn(
+            block: self._random(
                 phrases, size.channels, side // size.downscale, side // size.downscale
             )
             for block, size in block_sizes(self.sizes).items()
@@ -193,30 +186,8 @@ class Bench:
         """What a picture without captured features costs."""
         return self.head_pass(phrases, self.probe(phrases))
 
-
-def compare(
-    name: str, examined: Callable[[], object], reference: Callable[[], object], pairs: int
-) -> Ratio:
-    """Run both ways in turn, each pair in the other order, after one run of each to warm up."""
-    ways = (examined, reference)
-    seconds: tuple[list[float], list[float]] = ([], [])
-    with torch.inference_mode():
-        for way in ways:
-            way()
-        for pair in range(pairs):
-            for index in (0, 1) if pair % 2 else (1, 0):
-                with _timed(seconds[index]):
-                    ways[index]()
-    ratios = [one / other for one, other in zip(*seconds, strict=True)]
-    medians = [statistics.median(each) for each in seconds]
-    return Ratio(name, medians[0], medians[1], statistics.median(ratios))
-
-
-@contextmanager
-def _timed(seconds: list[float]) -> Iterator[None]:
-    began = time.process_time()
-    yield
-    seconds.append(time.process_time() - began)
+    def _random(self, *shape: int) -> Tensor:
+        return torch.randn(shape, dtype=self.dtype, device=self.device)
 
 
 def _light(network: Network) -> Network:
