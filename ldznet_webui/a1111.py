@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from modules import devices, sd_hijack, sd_models, shared
@@ -28,16 +28,27 @@ from .family import family_of
 from .inpainting import seen_besides
 from .inputs import Contexts, count_tokens, pixels_of, token_rows
 from .passes import RowsOf, rows_in_order
-from .webui import WebUI, seen_as_a_whole
+from .webui import WebUI, load_what_is_shown, seen_as_a_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+T = TypeVar("T")
 
 
 class A1111(WebUI):
     """The host."""
 
     name = "A1111"
+
+    def exclusively(self, work: Callable[[], T]) -> T:
+        """Do work while nothing is generated, with the checkpoint that the page shows."""
+
+        def work_as_shown() -> T:
+            load_what_is_shown()
+            return work()
+
+        return super().exclusively(work_as_shown)
 
     def unet(self) -> nn.Module:
         """The UNet of the checkpoint that is loaded."""

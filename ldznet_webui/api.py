@@ -82,19 +82,18 @@ def add_routes(app: FastAPI, host: Callable[[], Host], credentials: str | None =
 
 
 def describe(host: Host) -> dict[str, Any]:
-    """What ``/info`` says; no model is loaded for it.
+    """What ``/info`` says; no model is loaded for it, unless another than the page shows is there.
 
     ``settings`` are the fields of a request for masks, ``script_settings`` those of a mapping in
     the arguments of the script, for masks of what is generated.
     """
-    name = host.model_name()
     family, sentence = None, "no model is loaded; the first request for masks loads it"
-    if name:
-        family, sentence = host.exclusively(lambda: _family(host))
+    if host.model_name():
+        family, sentence = _family(host)
     return {
         "version": version(),
         "host": host.name,
-        "model": name or None,
+        "model": host.model_name() or None,
         "family": family,
         "info": sentence,
         "heads": list_heads(host.heads_folder()),
@@ -150,7 +149,7 @@ def version() -> str:
 
 def _family(host: Host) -> tuple[str | None, str]:
     try:
-        family = host.backbone().family
+        family = host.exclusively(lambda: host.backbone().family)
     except LDZNetError as error:
         return None, str(error)
     return family, f"the model is of the family {family}"

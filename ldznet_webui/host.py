@@ -63,7 +63,13 @@ class Host(Protocol):
         """
 
     def exclusively(self, work: Callable[[], T]) -> T:
-        """Do work while nothing is generated, on the thread that the host wants it on."""
+        """Do work while nothing is generated, on the thread that the host wants it on.
+
+        What works there finds the checkpoint that the page shows, whatever the last run has left.
+
+        Raises:
+            CheckpointError: That checkpoint cannot be loaded.
+        """
 
     def heads_folder(self) -> Path:
         """Where users put heads; it may not be there."""

@@ -5,9 +5,9 @@ Facts are of Panchovix/stable-diffusion-webui-reForge@3b56b268, whose networks a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from ldm_patched.modules import model_management
@@ -20,9 +20,12 @@ from ldznet_core import InputError
 
 from .forges import ForgeLike, ForgeLikeBackbone
 from .inputs import pixels_of
+from .webui import load_what_is_shown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+T = TypeVar("T")
 
 
 class ReForge(ForgeLike):
@@ -30,6 +33,15 @@ class ReForge(ForgeLike):
 
     name = "reForge"
     memory = model_management
+
+    def exclusively(self, work: Callable[[], T]) -> T:
+        """Do work while nothing is generated, with the checkpoint that the page shows."""
+
+        def work_as_shown() -> T:
+            load_what_is_shown()
+            return work()
+
+        return super().exclusively(work_as_shown)
 
     def unet(self) -> nn.Module:
         """The UNet of the checkpoint that is loaded."""

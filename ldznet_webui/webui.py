@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 from modules import call_queue, paths, prompt_parser, sd_models, shared
 from torch import Tensor
 
+from ldznet_core import CheckpointError
+from ldznet_core.errors import first_line
 from ldznet_core.frames import STRIDE
 
 T = TypeVar("T")
@@ -35,6 +37,27 @@ class WebUI:
     def is_interrupted(self) -> bool:
         """Whether the user has asked to stop what is running."""
         return bool(shared.state.interrupted or shared.state.stopping_generation)
+
+
+def load_what_is_shown() -> None:
+    """Have A1111 or reForge load the checkpoint that its page shows.
+
+    The last run may have left another: a refiner, or one for hires fix. These hosts do the same
+    before each batch (A1111: modules/processing.py:941, reForge: modules/processing.py:1019). Where
+    none is loaded, that is left to whoever asks for one.
+
+    Raises:
+        CheckpointError: It cannot be loaded.
+    """
+    if sd_models.model_data.sd_model is None:
+        return
+    try:
+        sd_models.reload_model_weights()
+    except Exception as error:
+        raise CheckpointError(
+            "expected the checkpoint that the page shows, got none, because the WebUI could not "
+            f"load it: choose another at the top ({first_line(error)})"
+        ) from error
 
 
 def seen_as_a_whole(model: Any, latents: Tensor, count: int) -> Tensor:

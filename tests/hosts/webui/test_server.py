@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from .client import Client, decoded, encoded, with_masks
-from .conftest import Start
+from .conftest import SECOND, Start
 from .rig import EXTENSION, Server
 
 MIB = 2**20
@@ -148,6 +148,16 @@ class TestRoutes:
         assert (len(reply["scores"]), len(reply["found"])) == (2, 2)
         assert (reply["source"], reply["timestep"]) == ("probe", 100.0)
         assert reply["model"].startswith("ldznet-miniature")
+
+    def test_a_refiner_that_stayed_behind_does_not_look(self, client: Client) -> None:
+        """As the page shows another, and so does /info."""
+        refined = {"steps": 10, "refiner_checkpoint": SECOND, "refiner_switch_at": 0.5}
+        made = client.txt2img(**{**REQUEST, **refined})
+        assert "Refiner" in made.fields()
+        reply = client.call("/ldznet/v1/mask", _mask_request())
+        assert reply["model"].startswith("ldznet-miniature")
+        client.txt2img(**{**REQUEST, **refined})
+        assert client.call("/ldznet/v1/info")["model"] == reply["model"]
 
     def test_the_script_gives_the_masks_of_the_route_when_it_probes(self, client: Client) -> None:
         scripts = with_masks("the car\nthe meadow", source="probe")
