@@ -75,7 +75,7 @@ class Host(Protocol):
         """Where users put heads; it may not be there."""
 
     def is_interrupted(self) -> bool:
-        """Whether the user has asked to stop what is running."""
+        """Whether what is running was cut short by the user, and not only what would follow it."""
 
 
 @cache

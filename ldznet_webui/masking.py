@@ -38,6 +38,8 @@ class Painted:
     latents: Tensor | None
     """``(1, C, h, w)`` as they were sampled; None if only the picture is left of them."""
     features: Features | Missing
+    was_cut_short: bool = False
+    """Whether the user did not let it be finished."""
 
 
 def mask_picture(host: Host, picture: Image, settings: Settings, reason: str = "") -> Answer:
@@ -77,6 +79,11 @@ def mask_painted(host: Host, painted: Painted, settings: Settings) -> Answer:
     if not isinstance(features, Missing) and _is_stretched(painted):
         features = Missing("the picture has other proportions than what was sampled")
     if isinstance(features, Missing):
+        if painted.was_cut_short:  # whoever stops a picture does not want to wait for its masks
+            raise InputError(
+                "expected features captured while sampling, got none, because generation was "
+                "interrupted before it showed any: set Features (source) to probe, or let it finish"
+            )
         if settings.source == "sampling":
             raise InputError(
                 f"expected features captured while sampling, got none, because {features.reason}: "

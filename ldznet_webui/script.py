@@ -58,6 +58,8 @@ class _Batch:
     """``(B, C, h, w)`` on the CPU, as they were sampled last."""
     pictures: dict[int, Image.Image] = field(default_factory=dict)
     """By their place in the batch."""
+    cut_short: set[int] = field(default_factory=set)
+    """Places of those that the user did not let be finished."""
 
 
 class Generation:
@@ -143,7 +145,10 @@ class Generation:
 
     def keep_picture(self, p: Any, picture: Image.Image) -> None:
         """Note a picture as it will be saved."""
-        self._batch(p).pictures[p.batch_index] = picture
+        batch = self._batch(p)
+        batch.pictures[p.batch_index] = picture
+        if self._host.is_interrupted():
+            batch.cut_short.add(p.batch_index)
 
     def end(self) -> None:
         """Take away whatever may be left, however the generation ended."""
@@ -168,7 +173,8 @@ class Generation:
                 if is_cropped:
                     features = Missing("only a part of the picture was sampled")
                 latents = None if batch.latents is None else batch.latents[index : index + 1]
-                made.append(Painted(picture, batch.size, latents, features))
+                was_cut_short = index in batch.cut_short
+                made.append(Painted(picture, batch.size, latents, features, was_cut_short))
         return made
 
     def _batch(self, p: Any) -> _Batch:
@@ -256,11 +262,14 @@ class Follower:
         texts = _infotexts_of(processed, len(pictures))
         without = len(processed.images) - len(processed.infotexts)
         processed.infotexts += [""] * without  # so that each mask's is at its own place
+        was_interrupted = host.is_interrupted()
         try:
             for number, painted in enumerate(pictures):
-                if host.is_interrupted() and isinstance(painted.features, Missing):
-                    _complain(p, "generation was interrupted before it showed features", processed)
-                    break
+                if host.is_interrupted() and not was_interrupted:
+                    raise InputError(
+                        f"expected time for all masks, got interrupted before those of picture "
+                        f"{number + 1}: generate again"
+                    )
                 answer = mask_painted(host, painted, generation.settings)
                 _say(processed, f"masks of picture {number + 1}: {answer.summary()}")
                 self._hand_over(p, processed, answer, painted.picture, number, texts[number])

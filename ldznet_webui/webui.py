@@ -35,8 +35,12 @@ class WebUI:
         return Path(chosen or Path(paths.models_path) / "ldznet")
 
     def is_interrupted(self) -> bool:
-        """Whether the user has asked to stop what is running."""
-        return bool(shared.state.interrupted or shared.state.stopping_generation)
+        """Whether what is running was cut short by the user, and not only what would follow it.
+
+        By default the button "Interrupt" of a run of several pictures lets the one under way be
+        finished (`stopping_generation`; modules/ui_toprow.py:105, all three).
+        """
+        return bool(shared.state.interrupted or shared.state.skipped)
 
 
 def load_what_is_shown() -> None:

@@ -16,6 +16,10 @@ from ldznet_core import CheckpointError
 SHOWN, REFINER = "shown", "refiner"
 
 
+STATES = ("interrupted", "skipped", "stopping_generation")
+"""What the buttons "Interrupt" and "Skip" set (modules/shared_state.py)."""
+
+
 class Models:
     """Stands in for modules/sd_models.py, as far as the loaded checkpoint goes."""
 
@@ -64,7 +68,7 @@ def host(models: Models, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             "model_data": models.model_data,
             "reload_model_weights": models.reload_model_weights,
         },
-        "shared": {},
+        "shared": {"state": SimpleNamespace(**dict.fromkeys(STATES, False))},
     }
     package = ModuleType("modules")
     monkeypatch.setitem(sys.modules, "modules", package)
@@ -103,3 +107,16 @@ def test_a_checkpoint_that_cannot_be_loaded_is_a_sentence(host: Any, models: Mod
     with pytest.raises(CheckpointError, match=r"choose another at the top \(it was deleted\)"):
         host.exclusively(host.model_name)
     assert not models.lock.locked()
+
+
+@pytest.mark.parametrize(
+    ("pressed", "is_cut_short"),
+    [("interrupted", True), ("skipped", True), ("stopping_generation", False)],
+)
+def test_a_picture_that_may_be_finished_is_not_interrupted(
+    host: Any, pressed: str, is_cut_short: bool
+) -> None:
+    """By default "Interrupt" ends a run of several after the picture that is under way."""
+    assert not host.is_interrupted()
+    setattr(sys.modules["modules.shared"].state, pressed, True)
+    assert host.is_interrupted() == is_cut_short

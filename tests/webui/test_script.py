@@ -318,6 +318,41 @@ class TestTrouble:
         assert len(done.images) == 1
         assert "interrupted" in done.comments
 
+    def test_only_the_picture_that_was_cut_short_is_not_probed(self, studio: Studio) -> None:
+        """What was finished before has its masks."""
+        studio.sampler.schedule = (999.0,)
+        steps: list[int] = []
+
+        def interrupt_in_the_second(number: int) -> None:
+            steps.append(number)
+            studio.host.was_interrupted = len(steps) == 2
+
+        studio.sampler.on_step = interrupt_in_the_second
+        done = studio.run(Processing(n_iter=2), phrases="owl")
+        assert [text.split(",")[0] for text in done.infotexts[2:]] == ["picture 0"]
+        assert "probe at t=100" in done.infotexts[2]
+        assert "interrupted before it showed any" in done.comments
+
+    def test_a_probe_that_is_asked_for_is_made_of_an_interrupted_run(self, studio: Studio) -> None:
+        studio.host.was_interrupted = True
+        done = studio.run(Processing(), phrases="owl", source="probe")
+        assert len(done.images) == 2
+        assert "interrupted" not in done.comments
+
+    def test_an_interrupt_while_masks_are_made_ends_them(
+        self, studio: Studio, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        probe = studio.host.loaded.probe
+
+        def interrupt(*asked: Any, **named: Any) -> Any:
+            studio.host.was_interrupted = True
+            return probe(*asked, **named)
+
+        monkeypatch.setattr(studio.host.loaded, "probe", interrupt)
+        done = studio.run(Processing(n_iter=2), phrases="owl", source="probe")
+        assert len(done.images) == 3
+        assert "interrupted before those of picture 2" in done.comments
+
     def test_a_failure_of_the_host_leaves_no_hook(self, studio: Studio) -> None:
         def fail(number: int) -> None:
             if number == 2:
