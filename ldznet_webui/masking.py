@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 PHRASES_PER_PASS = 4
 """As much memory as sampling a batch of two with guidance; fixed, as the masks depend on it."""
 
-_MOST_STRETCH = 0.02
-
 
 @dataclass(frozen=True, slots=True)
 class Painted:
@@ -76,8 +74,6 @@ def mask_painted(host: Host, painted: Painted, settings: Settings) -> Answer:
     if settings.source == "probe" or not needs_features:
         return mask_picture(host, painted.picture, settings)
     features = painted.features
-    if not isinstance(features, Missing) and _is_stretched(painted):
-        features = Missing("the picture has other proportions than what was sampled")
     if isinstance(features, Missing):
         if painted.was_cut_short:  # whoever stops a picture does not want to wait for its masks
             raise InputError(
@@ -120,10 +116,3 @@ def _answer(
 
 def _asked(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...], float]:
     return settings.phrases, settings.negative_phrases, settings.threshold
-
-
-def _is_stretched(painted: Painted) -> bool:
-    """Whether the picture cannot be laid over what was sampled."""
-    height, width = size_of(painted.picture)
-    stretch = (width / height) / (painted.size[1] / painted.size[0])
-    return abs(stretch - 1) > _MOST_STRETCH

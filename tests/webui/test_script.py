@@ -15,12 +15,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ldznet_core import Segmenter, load_head
+from ldznet_core import Features, Segmentation, Segmenter, load_head
 from ldznet_core.auto_head import fitting_head
 from ldznet_core.checkpoint import BUILT_IN
 from ldznet_webui import heads
-from ldznet_webui.script import ATTRIBUTE, ERROR_KEY, Follower
+from ldznet_webui.generation import ATTRIBUTE
+from ldznet_webui.script import Follower
 from ldznet_webui.settings import BY_NAME, FIELDS
+from ldznet_webui.telling import ERROR_KEY
 
 from .conftest import Drawn
 from .generating import (
@@ -210,6 +212,131 @@ class TestProbes:
         assert set(seen) == {0}
 
 
+class TestSeveralBatches:
+    """Masks are made as soon as they can be, and what they were made from is let go."""
+
+    @staticmethod
+    def at_the_second(studio: Studio, act: Callable[[], object]) -> None:
+        """Have something happen when the second batch begins to be sampled."""
+        steps: list[int] = []
+
+        def step(number: int) -> None:
+            steps.append(number)
+            if len(steps) == 1 + len(studio.sampler.schedule):
+                act()
+
+        studio.sampler.on_step = step
+
+    def test_the_first_is_masked_before_the_second_begins(self, studio: Studio) -> None:
+        self.at_the_second(studio, lambda: setattr(studio.host, "loaded", None))
+        studio.follower = Follower(lambda: studio.host, lambda *_: None)
+        studio.host.unet = lambda: studio.sampler.unet  # type: ignore[method-assign]
+        done = studio.run(Processing(n_iter=2), phrases="owl")
+        assert [text.split(",")[0] for text in done.infotexts[2:]] == ["picture 0"]
+        assert pixels(done.images[2]).any()
+        assert "LD-ZNet: picture 2: expected a checkpoint, got none" in done.comments
+
+    def test_a_failure_in_the_first_leaves_the_second_its_masks(
+        self, studio: Studio, miniature: Any
+    ) -> None:
+        studio.host.unet = lambda: studio.sampler.unet  # type: ignore[method-assign]
+
+        class Failing(Follower):
+            def keep_picture(self, p: Any, picture: Image.Image) -> None:
+                studio.host.loaded = RuntimeError("no memory") if p.iteration == 0 else miniature
+                super().keep_picture(p, picture)
+
+        studio.follower = Failing(lambda: studio.host, lambda *_: None)
+        p = Processing(n_iter=2)
+        done = studio.run(p, phrases="red car")
+        assert [text.split(",")[0] for text in done.infotexts[2:]] == ["picture 1"]
+        assert pixels(done.images[2]).any()
+        assert p.extra_generation_params[ERROR_KEY].startswith("picture 1: it failed")
+
+    def test_probes_wait_for_the_end(self, studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Before that the UNet may be held by others, as by ControlNet."""
+        probed: list[bool] = []
+        probe, postprocess = studio.host.loaded.probe, studio.follower.postprocess
+
+        def note(*asked: Any, **named: Any) -> Any:
+            probed.append(is_over)
+            return probe(*asked, **named)
+
+        def end(p: Any, processed: Any) -> None:
+            nonlocal is_over
+            is_over = True
+            postprocess(p, processed)
+
+        is_over = False
+        monkeypatch.setattr(studio.host.loaded, "probe", note)
+        monkeypatch.setattr(studio.follower, "postprocess", end)
+        drawn = studio.drawings[0]
+        stretched = drawn._replace(picture=drawn.picture.resize((128, 96)))
+        studio.drawings = [stretched, studio.drawings[1]]
+        done = studio.run(Processing(n_iter=2), phrases="owl")
+        assert len(done.images) == 4
+        assert probed == [True]
+
+    def test_a_probe_that_fails_leaves_the_others(
+        self, studio: Studio, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        probes: list[int] = []
+        probe = studio.host.loaded.probe
+
+        def fail_first(*asked: Any, **named: Any) -> Any:
+            probes.append(len(probes))
+            if len(probes) == 1:
+                raise RuntimeError("no memory")
+            return probe(*asked, **named)
+
+        monkeypatch.setattr(studio.host.loaded, "probe", fail_first)
+        p = Processing(n_iter=2)
+        done = studio.run(p, phrases="owl", source="probe")
+        assert [text.split(",")[0] for text in done.infotexts[2:]] == ["picture 1"]
+
+    def test_a_mask_that_cannot_be_saved_leaves_the_others(self, studio: Studio) -> None:
+        saved: list[int] = []
+
+        def save(p: Any, picture: Image.Image, text: str, number: int, suffix: str) -> None:
+            if number == 0:
+                raise OSError("the disk is full")
+            saved.append(number)
+
+        studio.follower = Follower(lambda: studio.host, save)
+        done = studio.run(Processing(n_iter=2), phrases="owl", save=True)
+        assert saved == [1]
+        assert "picture 1: it failed (OSError: the disk is full)" in done.comments
+
+    def test_features_and_latents_of_a_batch_do_not_outlive_it(self, studio: Studio) -> None:
+        def kept() -> int:
+            gc.collect()
+            return sum(type(each) in (Features, Segmentation) for each in gc.get_objects())
+
+        before, during = kept(), []
+        self.at_the_second(studio, lambda: during.append(kept()))
+        done = studio.run(Processing(n_iter=2), phrases="owl", overlay=True)
+        assert len(done.images) == 6
+        assert during == [before]
+
+    def test_what_befell_all_is_said_once(self, studio: Studio) -> None:
+        studio.sampler.schedule = (999.0,)
+        done = studio.run(Processing(n_iter=2), phrases="owl", source="sampling")
+        assert done.comments.count("expected features captured while sampling") == 1
+
+    def test_a_head_that_is_loaded_while_the_host_paints_can_be_changed_later(
+        self, studio: Studio
+    ) -> None:
+        """Forge paints in inference mode, in which what is made stays as it is."""
+        heads.KEEPER.forget()
+        with torch.inference_mode():
+            done = studio.run(Processing(), phrases="owl")
+        assert len(done.images) == 2
+        name, folder = "miniature-compact", studio.host.heads_folder()
+        with heads.KEEPER.at_work(name, folder, torch.device("cpu"), torch.float32) as head:
+            assert isinstance(head, nn.Module)
+            assert not any(each.is_inference() for each in head.parameters())
+
+
 class TestWithoutATrainedHead:
     def test_masks_come_from_the_attention_of_the_run(self, studio: Studio) -> None:
         p = Processing(batch_size=2)
@@ -351,7 +478,7 @@ class TestTrouble:
         monkeypatch.setattr(studio.host.loaded, "probe", interrupt)
         done = studio.run(Processing(n_iter=2), phrases="owl", source="probe")
         assert len(done.images) == 3
-        assert "interrupted before those of picture 2" in done.comments
+        assert "picture 2: expected time for all masks, got interrupted" in done.comments
 
     def test_a_failure_of_the_host_leaves_no_hook(self, studio: Studio) -> None:
         def fail(number: int) -> None:
