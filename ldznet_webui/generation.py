@@ -27,7 +27,7 @@ from .calls import is_being_processed
 from .host import Host
 from .listening import Listening, Missing
 from .masking import Painted, mask_painted
-from .outcome import Outcome
+from .outcome import Labelled, Outcome
 from .settings import Settings
 from .telling import sentence_of
 
@@ -58,12 +58,28 @@ class _Batch:
 class Generation:
     """One call of the host's `process_images`, with the masks that were asked of it."""
 
-    def __init__(self, p: Any, host: Host, settings: Settings, taps_of: TapsOf) -> None:
-        """Begin; the settings are those of this call, and the head in them is a name, not auto."""
+    def __init__(
+        self,
+        p: Any,
+        host: Host,
+        settings: Settings,
+        taps_of: TapsOf,
+        inpaint_mask: Labelled | None = None,
+    ) -> None:
+        """Begin.
+
+        Args:
+            p: Of the host.
+            host: Whose model looks.
+            settings: Those of this call; the head in them is a name, not auto.
+            taps_of: Finds where the head listens.
+            inpaint_mask: What the host was given to repaint, if it was.
+        """
         self._p = weakref.ref(p)
         self._host = host
         self._taps_of = taps_of
         self.settings = settings
+        self.inpaint_mask = inpaint_mask
         self._batch: _Batch | None = None
         self._made: dict[tuple[int, int], Outcome | Painted] = {}
         self._undo = ExitStack()

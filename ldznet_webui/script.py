@@ -14,23 +14,14 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from ldznet_core import InputError
-
-from . import infotext, telling
+from . import infotext, repainting, telling
 from .answer import extended
 from .calls import script_that_assembles
 from .generation import ATTRIBUTE, Generation, generation_of
 from .heads import KEEPER, choose_head, taps_for
 from .host import Host
-from .masking import mask_picture
 from .outcome import Labelled, Outcome
 from .settings import Settings, ask_for_mask
-
-_MEANT = "_ldznet_meant"
-"""Of `p`, under which its own values are kept of what was changed for a picture."""
-
-_CAREFUL = {"inpaint_full_res": False, "inpainting_mask_invert": 0}
-"""Values of `p` under which an empty mask repaints nothing, and not the whole picture."""
 
 
 class Follower:
@@ -55,7 +46,8 @@ class Follower:
                 return
             self._current.end()
         vars(p).pop(ATTRIBUTE, None)
-        _forget_the_last(p)
+        telling.forget(p)
+        repainting.restore(p)
         try:
             settings = Settings.of_arguments(arguments)
             if not settings.enabled:
@@ -63,18 +55,20 @@ class Follower:
             settings.check()
             p.extra_generation_params.update(infotext.written(settings))
             host = self._find_host()
-            if settings.use_as_mask and _is_given_a_picture(p):
-                p.image_mask = _mask_of_what_is_given(p, host, settings)
+            inpaint_mask = None
+            if settings.use_as_mask and repainting.is_given_a_picture(p):
+                inpaint_mask = repainting.repaint_what_is_named(p, host, settings)
             family = host.backbone().family  # says at once if it is unknown
             folder = host.heads_folder()
             head = choose_head(settings.head, family, folder)
             taps_of = taps_for(head, family, folder)
         except Exception as error:  # whatever it is, the picture comes first
-            if ask_for_mask(arguments) and _is_given_a_picture(p):
-                _repaint_nothing(p)
+            if ask_for_mask(arguments) and repainting.is_given_a_picture(p):
+                repainting.repaint_nothing(p)
             telling.complain(p, telling.sentence_of(error))
             return
-        generation = Generation(p, host, replace(settings, head=head), taps_of)
+        settings = replace(settings, head=head)
+        generation = Generation(p, host, settings, taps_of, inpaint_mask)
         setattr(p, ATTRIBUTE, generation)
         self._current = generation
         generation.end_with(p)
@@ -141,6 +135,9 @@ class Follower:
                     problem = telling.sentence_of(error)
             if problem:
                 problems.setdefault(problem, []).append(number)
+        if generation.inpaint_mask is not None:
+            said = texts[0] if texts else ""
+            self._hand_over_inpaint_mask(p, processed, settings, generation.inpaint_mask, said)
         telling.complain_of(p, processed, problems, count=number)
 
     def _hand_over(
@@ -159,63 +156,35 @@ class Follower:
             for image, parameters, suffix in outcome.masks:
                 self._save(p, image, extended(said, parameters), number, suffix)
 
+    def _hand_over_inpaint_mask(
+        self, p: Any, processed: Any, settings: Settings, mask: Labelled, said: str
+    ) -> None:
+        """Put the mask that the host was given, once, after those of its results."""
+        if settings.append and _show(p, processed, [mask], said):
+            telling.say(processed, "the last picture is the mask for inpainting")
+        if settings.save:
+            self._save(p, mask.image, extended(said, mask.parameters), 0, mask.suffix)
 
-def _show(p: Any, processed: Any, shown: Sequence[Labelled], said: str) -> None:
-    """Put pictures after those of the host; none if a script would take them for these."""
+
+def _show(p: Any, processed: Any, shown: Sequence[Labelled], said: str) -> bool:
+    """Put pictures after those of the host, unless a script would take them for these.
+
+    Returns:
+        Whether they are there.
+    """
     if not shown:
-        return
+        return False
     if script := script_that_assembles(p):
         telling.say(
             processed,
             f"masks are not shown, because {script} would mistake them for its pictures",
         )
-        return
+        return False
     for image, parameters, _ in shown:
         image.info["parameters"] = text = extended(said, parameters)
         processed.images.append(image)
         processed.infotexts.append(text)
-
-
-def _is_given_a_picture(p: Any) -> bool:
-    """Whether the host is to change a picture; where users chose none, pages hand over None."""
-    return any(picture is not None for picture in getattr(p, "init_images", None) or ())
-
-
-def _mask_of_what_is_given(p: Any, host: Host, settings: Settings) -> Image.Image:
-    """What is named in the picture that the host was given, for the host to repaint.
-
-    Raises:
-        LDZNetError: It is not there, or cannot be found.
-    """
-    answer = mask_picture(host, p.init_images[0], settings)
-    if not answer.found_anything and not settings.invert:
-        is_there = any(answer.segmentation.present)  # else no threshold helps
-        remedy = (
-            "lower the threshold, or check the negative phrases"
-            if is_there
-            else "try simpler words or another head, or tick Keep absent"
-        )
-        raise InputError(
-            f"expected something to repaint in the picture, found nothing ({answer.summary()}): "
-            f"{remedy}"
-        )
-    return answer.union()
-
-
-def _repaint_nothing(p: Any) -> None:
-    """Have the host leave the picture that it was given as it is."""
-    p.image_mask = Image.new("L", p.init_images[0].size)
-    meant = {name: getattr(p, name) for name in _CAREFUL if hasattr(p, name)}
-    setattr(p, _MEANT, meant)
-    for name in meant:
-        setattr(p, name, _CAREFUL[name])
-
-
-def _forget_the_last(p: Any) -> None:
-    """Undo what the last picture left in an object that is processed again, or in its copy."""
-    for name, value in vars(p).pop(_MEANT, {}).items():
-        setattr(p, name, value)
-    telling.forget(p)
+    return True
 
 
 def _infotexts_of(processed: Any) -> list[str]:

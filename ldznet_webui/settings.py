@@ -290,7 +290,9 @@ FIELDS = (
         "flag",
         False,
         "Use as inpaint mask",
-        "Repaint only what the phrases name in the input picture: all of it, as one mask.",
+        "Repaint only what the phrases name in the input picture: all of it, as one mask. Where "
+        "you have drawn a mask too: only what lies inside both, or with Inpaint not masked, "
+        "outside both.",
         infotext="LD-ZNet inpaint",
         is_img2img_only=True,
     ),

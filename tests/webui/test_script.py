@@ -21,12 +21,11 @@ from ldznet_core.checkpoint import BUILT_IN
 from ldznet_webui import heads
 from ldznet_webui.generation import ATTRIBUTE
 from ldznet_webui.script import Follower
-from ldznet_webui.settings import BY_NAME, FIELDS
+from ldznet_webui.settings import BY_NAME
 from ldznet_webui.telling import ERROR_KEY
 
 from .conftest import Drawn
 from .generating import (
-    GeneratingHost,
     Processed,
     Processing,
     Sampler,
@@ -36,36 +35,12 @@ from .generating import (
     hooks_on,
     process_images,
 )
-
-
-class Studio:
-    """A host with the miniature, and what was saved in it."""
-
-    def __init__(self, miniature: Any, drawings: list[Drawn], heads: Path) -> None:
-        self.host = GeneratingHost(miniature, heads)
-        self.drawings = drawings
-        self.saved: list[tuple[Image.Image, str, int, str]] = []
-        self.follower = Follower(lambda: self.host, lambda p, *rest: self.saved.append(rest))
-        context = miniature.encode_text([drawings[0].prompt])
-        self.sampler = Sampler(miniature.unet, context)
-
-    def run(self, p: Processing, **settings: Any) -> Processed:
-        """Generate all pictures of `p`, with the script's settings as a request gives them."""
-        pictures = [(each.latents, each.picture) for each in self.drawings]
-        done = generate(p, self.follower, self.sampler, pictures, [settings])
-        assert hooks_on(self.sampler.unet) == 0
-        assert p.closed == 1
-        assert "close" not in vars(p)
-        return done
+from .studio import Studio, pixels
 
 
 @pytest.fixture
 def studio(miniature: Any, drawings: list[Drawn], tmp_path: Path) -> Studio:
     return Studio(miniature, drawings, tmp_path)
-
-
-def pixels(image: Image.Image) -> np.ndarray[Any, Any]:
-    return np.asarray(image.convert("L"))
 
 
 class TestMasks:
@@ -560,117 +535,6 @@ class TestTrouble:
         p = Processing()
         studio.run(p, phrases="owl")
         assert getattr(p, ATTRIBUTE).is_over
-
-
-class TestInpainting:
-    def test_repaints_what_is_named(self, studio: Studio) -> None:
-        picture = studio.drawings[0].picture
-        p = Processing(init_images=[picture])
-        studio.run(p, phrases="owl", use_as_mask=True)
-        assert p.image_mask is not None
-        assert p.image_mask.size == picture.size
-        assert pixels(p.image_mask).any()
-        assert p.inpaint_full_res
-
-    @pytest.mark.parametrize(
-        "settings",
-        [
-            {"phrases": "red car"},
-            {"phrases": "owl", "head": "gone"},
-            {"phrases": ""},
-            {"phrases": "owl", "threshold": 7},
-            {"phrases": "owl", "thresh": 0.5},
-            {"phrases": "owl", "use_as_mask": "please"},
-        ],
-    )
-    def test_of_nothing_repaints_nothing(self, studio: Studio, settings: dict[str, Any]) -> None:
-        """Not there, or refused: either way nobody said what to repaint."""
-        p = Processing(init_images=[studio.drawings[0].picture], inpainting_mask_invert=1)
-        studio.run(p, **{"use_as_mask": True, **settings})
-        assert p.image_mask is not None
-        assert not pixels(p.image_mask).any()
-        assert not p.inpaint_full_res
-        assert not p.inpainting_mask_invert
-        assert p.comments
-
-    @pytest.mark.parametrize(
-        ("settings", "remedy"),
-        [
-            ({"phrases": "red car"}, "simpler words or another head, or tick Keep absent"),
-            (
-                {"phrases": "owl", "negative_phrases": "owl"},
-                "lower the threshold, or check the negative phrases",
-            ),
-        ],
-    )
-    def test_of_nothing_tells_what_would_help(
-        self, studio: Studio, settings: dict[str, Any], remedy: str
-    ) -> None:
-        """What is not there has an empty mask at any threshold."""
-        p = Processing(init_images=[studio.drawings[0].picture])
-        studio.run(p, use_as_mask=True, **settings)
-        assert next(iter(p.comments)).endswith(remedy)
-
-    def test_of_what_is_not_there_is_nothing_at_the_lowest_threshold(self, studio: Studio) -> None:
-        p = Processing(init_images=[studio.drawings[0].picture])
-        studio.run(p, use_as_mask=True, phrases="red car", threshold=0.01)
-        assert not pixels(p.image_mask).any()
-
-    def test_of_what_is_not_there_repaints_its_likeliest_place_if_it_is_kept(
-        self, studio: Studio
-    ) -> None:
-        p = Processing(init_images=[studio.drawings[0].picture])
-        studio.run(p, use_as_mask=True, phrases="red car", keep_absent=True)
-        assert pixels(p.image_mask).any()
-        assert p.inpaint_full_res
-
-    def test_what_one_picture_of_several_came_to_is_its_own(self, studio: Studio) -> None:
-        """As in img2img's batch, which gives the same object one picture after another."""
-        owl, car = (each.picture for each in studio.drawings[:2])
-        p = Processing(inpainting_mask_invert=1)
-        told = []
-        for picture in (owl, car, owl):
-            p.init_images, p.closed = [picture], 0
-            studio.run(p, phrases="owl", use_as_mask=True)
-            told.append(
-                (
-                    pixels(p.image_mask).any() if p.image_mask else None,
-                    p.inpaint_full_res,
-                    p.inpainting_mask_invert,
-                    "LD-ZNet error" in p.extra_generation_params,
-                    any("nothing" in comment for comment in p.comments),
-                )
-            )
-        assert told[0] == told[2] == (True, True, 1, False, False)
-        assert told[1] == (False, False, 0, True, True)
-
-    def test_that_is_refused_in_the_panel_repaints_nothing(self, studio: Studio) -> None:
-        """It hands over a value for each setting, by their order."""
-        p = Processing(init_images=[studio.drawings[0].picture])
-        given = {"enabled": True, "phrases": "", "use_as_mask": True}
-        values = [given.get(field.name, field.default) for field in FIELDS]
-        studio.follower.process(p, values)
-        assert p.image_mask is not None
-        assert not pixels(p.image_mask).any()
-        assert "at least one phrase" in next(iter(p.comments))
-
-    @pytest.mark.parametrize(
-        "settings",
-        [{"phrases": ""}, {"phrases": "", "use_as_mask": True, "enabled": False}],
-    )
-    def test_that_is_not_asked_for_leaves_the_hosts_own_mask(
-        self, studio: Studio, settings: dict[str, Any]
-    ) -> None:
-        p = Processing(init_images=[studio.drawings[0].picture])
-        studio.run(p, **settings)
-        assert p.image_mask is None
-        assert p.inpaint_full_res
-
-    @pytest.mark.parametrize("given", [[], [None]])
-    def test_is_for_given_pictures_only(self, studio: Studio, given: list[Any]) -> None:
-        p = Processing(init_images=given)
-        studio.run(p, phrases="owl", use_as_mask=True)
-        assert p.image_mask is None
 
 
 def _again(studio: Studio) -> list[Image.Image]:

@@ -127,6 +127,32 @@ class TestRepainting:
         assert is_changed.any()
         assert not is_changed[far].any()
 
+    def test_nothing_outside_a_drawn_mask_is_changed(
+        self, client: Client, plain: Generated
+    ) -> None:
+        picture, mask = plain.images[:2]
+        left, upper, right, lower = mask.getbbox() or (0, 0, 0, 0)
+        drawn = Image.new("L", picture.size)
+        drawn.paste(255, (left, upper, (left + right) // 2, lower))
+        made = client.img2img(
+            **{**REQUEST, "prompt": OTHERS[0], "seed": 9},
+            init_images=[encoded(picture)],
+            mask=encoded(drawn),
+            denoising_strength=1.0,
+            mask_blur=0,
+            inpaint_full_res=False,
+            alwayson_scripts=with_masks("the red car", source="probe", use_as_mask=True),
+        )
+        before, after = (np.asarray(each.convert("RGB"), int) for each in (picture, made.images[0]))
+        is_changed = np.abs(after - before).max(axis=2) > 0
+        assert is_changed.any()
+        assert not is_changed[np.asarray(_grown(drawn, 24)) == 0].any()
+        used = made.images[-1]
+        assert used.getbbox() is not None
+        assert not np.asarray(used)[np.asarray(drawn) == 0].any()
+        assert made.fields(len(made.images) - 1)["LD-ZNet mask of"].startswith("the given picture")
+        assert "inside the drawn mask" in made.fields()["LD-ZNet inpaint mask"]
+
     def test_nothing_is_changed_where_it_is_not_there(
         self, client: Client, plain: Generated
     ) -> None:
