@@ -19,6 +19,22 @@ def parse_phrases(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
+def hint_on_lines(phrases: Sequence[str], present: Sequence[bool]) -> str:
+    """What to try where several things may have been meant by the one phrase; else "".
+
+    Args:
+        phrases: What was asked for.
+        present: Whether each is in the picture.
+
+    >>> hint_on_lines(["car, sky"], [False])
+    'commas do not part phrases, write one a line'
+    >>> hint_on_lines(["car, sky"], [True])
+    ''
+    """
+    is_doubtful = len(phrases) == 1 and "," in phrases[0].strip(" ,") and not any(present)
+    return "commas do not part phrases, write one a line" if is_doubtful else ""
+
+
 def check_phrases(phrases: Sequence[str], *, may_be_none: bool = False) -> tuple[str, ...]:
     """The phrases without the blanks around them.
 

@@ -20,7 +20,7 @@ from .masks import (
     threshold_mask,
     union,
 )
-from .phrases import check_phrases
+from .phrases import check_phrases, hint_on_lines
 
 NOTHING_READ = "none, this head reads the latents alone"
 """Where the features came from, in words, if there were none to read."""
@@ -108,6 +108,10 @@ class Segmentation:
         if self.present[index]:
             return "there, but nothing is left of its mask"
         return "not there (mask kept)" if self.masks[index].any() else "not there"
+
+    def hint(self) -> str:
+        """What may help to find more, in words; "" if nothing comes to mind."""
+        return hint_on_lines(self.phrases, self.present)
 
 
 def read_logits(

@@ -190,7 +190,8 @@ def _words(answer: Answer) -> str:
     table = "".join(
         f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
     )
-    origin = f"Model {answer.model}, head {answer.head}; features: {answer.features()}."
+    hint = f" Hint: {masks.hint()}." if masks.hint() else ""
+    origin = f"Model {answer.model}, head {answer.head}; features: {answer.features()}.{hint}"
     return f"<table>{table}</table><p>{escape(origin)}</p>"
 
 

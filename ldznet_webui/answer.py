@@ -71,13 +71,14 @@ class Answer:
         return self.segmentation.verdict(index)
 
     def summary(self) -> str:
-        """What became of each phrase, and how, on one line."""
+        """What became of each phrase, and how, on one line; with a hint if there is one."""
         found = self.segmentation
         verdicts = [
             f"{phrase} {self.verdict(index)} ({found.scores[index]:.2f})"
             for index, phrase in enumerate(found.phrases)
         ]
-        return f"{', '.join(verdicts)}; features: {self.features()}"
+        hint = f"; hint: {found.hint()}" if found.hint() else ""
+        return f"{', '.join(verdicts)}; features: {self.features()}{hint}"
 
     def infotext(self, index: int) -> dict[str, Any]:
         """What the infotext of a mask says besides its picture's own."""
@@ -86,6 +87,7 @@ class Answer:
             "LD-ZNet mask": found.phrases[index],
             "LD-ZNet found": self.verdict(index),
             "LD-ZNet score": f"{found.scores[index]:.3f}",
+            **({"LD-ZNet hint": found.hint()} if found.hint() else {}),
             **self.origin(),
         }
 

@@ -156,8 +156,8 @@ def _family(host: Host) -> tuple[str | None, str]:
 
 
 def _in_words(answer: Answer) -> str:
-    found = answer.segmentation.found
+    found, hint = answer.segmentation.found, answer.segmentation.hint()
     return (
         f"{sum(found)} of {len(found)} phrases found; features: {answer.features()}; "
-        f"head: {answer.head}"
+        f"head: {answer.head}{f'; hint: {hint}' if hint else ''}"
     )

@@ -92,7 +92,7 @@ def node_output(
 
 
 def report(answers: Sequence[Answer]) -> str:
-    """A line for each phrase and one on the features, for each picture."""
+    """A line for each phrase, a hint if there is one, and a line on the features; by picture."""
     blocks = []
     for number, answer in enumerate(answers, start=1):
         title = [f"picture {number}"] if len(answers) > 1 else []
@@ -102,10 +102,11 @@ def report(answers: Sequence[Answer]) -> str:
 
 
 def _lines(masks: Segmentation) -> list[str]:
-    return [
+    verdicts = [
         f"{phrase}: {masks.verdict(index)}, score {masks.scores[index]:.2f}"
         for index, phrase in enumerate(masks.phrases)
     ]
+    return [*verdicts, f"hint: {hint}"] if (hint := masks.hint()) else verdicts
 
 
 def _origin(answer: Answer) -> str:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from ldznet_core.errors import InputError
-from ldznet_core.phrases import check_phrases, check_token_count, fill_template, parse_phrases
+from ldznet_core.phrases import (
+    check_phrases,
+    check_token_count,
+    fill_template,
+    hint_on_lines,
+    parse_phrases,
+)
 
 
 def test_a_text_field_holds_a_phrase_on_each_line_that_is_not_blank() -> None:
@@ -66,3 +72,22 @@ def test_a_template_takes_a_phrase_with_braces_as_it_is() -> None:
         "a photo of a cat.",
         "a photo of a {0} set.",
     ]
+
+
+def test_commas_that_were_to_part_phrases_are_pointed_out() -> None:
+    assert "one a line" in hint_on_lines(["car, sky"], [False])
+
+
+@pytest.mark.parametrize(
+    ("phrases", "present"),
+    [
+        (["car, sky"], [True]),
+        (["car"], [False]),
+        (["car,"], [False]),
+        (["car, red", "sky"], [False, False]),
+        ([], []),
+    ],
+)
+def test_nobody_else_is_told_about_lines(phrases: list[str], present: list[bool]) -> None:
+    """Whose phrase was found, and whoever has written several lines."""
+    assert hint_on_lines(phrases, present) == ""

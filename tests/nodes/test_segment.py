@@ -148,6 +148,14 @@ class TestSources:
         assert told[1].startswith("picture 2\n")
         assert "captured while sampling" in told[1]
 
+    def test_the_report_points_out_commas_in_the_one_phrase_that_is_not_there(
+        self, segment: Any, sampled: Any
+    ) -> None:
+        hint = "hint: commas do not part phrases, write one a line"
+        latent = sampled()
+        assert hint in segment(latent, "hamburger, owl").report.splitlines()
+        assert hint not in segment(latent, lines("hamburger", "owl")).report
+
     def test_a_picture_nobody_sampled_is_probed_and_the_report_says_why(
         self, segment: Any, bank: Any, samples: dict[str, Tensor]
     ) -> None:

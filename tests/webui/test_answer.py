@@ -80,6 +80,15 @@ def test_the_summary_says_of_each_what_became_of_it(answer: Answer) -> None:
     )
 
 
+def test_commas_in_the_one_phrase_that_is_not_there_are_pointed_out() -> None:
+    request = Request.checked(["car, sky"], [], 0.5)
+    found = read_logits(torch.full((1, 16, 16), -9.0), request, (16, 16), 0.5)
+    answer = Answer(found, Settings(), "miniature", "model")
+    assert answer.summary().endswith("; hint: commas do not part phrases, write one a line")
+    assert answer.infotext(0)["LD-ZNet hint"] == "commas do not part phrases, write one a line"
+    assert answer.infotext(0)["LD-ZNet found"] == "not there"
+
+
 def test_a_probe_says_why_it_was_made() -> None:
     answer = Answer(segmentation("probe"), Settings(), "miniature", "model", "nothing was heard")
     assert answer.features() == "probe at t=421, because nothing was heard"

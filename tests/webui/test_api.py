@@ -124,6 +124,11 @@ class TestMasks:
         assert kept["masks"][0] == plain["masks"][0]
         assert (kept["found"], kept["scores"]) == (plain["found"], plain["scores"])
 
+    def test_commas_in_the_one_phrase_that_is_not_there_are_pointed_out(self, post: Post) -> None:
+        reply = post(phrases="hamburger, owl").json()
+        assert reply["found"] == [False]
+        assert reply["info"].endswith("hint: commas do not part phrases, write one a line")
+
     def test_the_mask_is_all_of_them_together(self, post: Post) -> None:
         reply = post(phrases=["red car", "meadow"]).json()
         car, meadow = map(mask, reply["masks"])
