@@ -36,6 +36,14 @@ class Features:
     source: Source
 
 
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Why there is nothing of a kind of a picture, such as features."""
+
+    reason: str
+    """A clause for the user, such as "sampling made no pass in the window"."""
+
+
 def is_in_window(timestep: float, window: tuple[float, float] = WINDOW) -> bool:
     """Whether what is captured at this timestep is worth having; both ends count."""
     return window[0] <= timestep <= window[1]

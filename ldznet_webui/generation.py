@@ -19,13 +19,14 @@ from PIL import Image
 from torch import Tensor
 
 from ldznet_core import Features
+from ldznet_core.capture import Missing
 from ldznet_core.frames import STRIDE
 from ldznet_core.pictures import size_of
 from ldznet_core.taps import TapsOf
 
 from .calls import is_being_processed
 from .host import Host
-from .listening import Listening, Missing
+from .listening import Listening
 from .masking import Painted, mask_painted
 from .outcome import Labelled, Outcome
 from .settings import Settings

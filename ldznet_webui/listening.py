@@ -14,6 +14,7 @@ from ldznet_core import CaptureError, Features, capturing, find_taps
 from ldznet_core.capture import (
     BEST_TIMESTEP,
     Capture,
+    Missing,
     distance_from_best,
     is_in_window,
     why_none,
@@ -22,13 +23,6 @@ from ldznet_core.taps import TapsOf
 from ldznet_core.training_free.places import kept_on_cpu
 
 from .passes import Pass, RowsOf
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """Why there are no features of a picture: a clause for the user."""
-
-    reason: str
 
 
 @dataclass(slots=True)

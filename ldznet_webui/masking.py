@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ldznet_core import Features, InputError, Segmentation, Segmenter
+from ldznet_core.capture import Missing
 from ldznet_core.pictures import size_of, to_picture
 from ldznet_core.training_free import TrainingFree
 
 from .answer import Answer
 from .heads import KEEPER, choose_head, reads_features
 from .host import Host
-from .listening import Missing
 from .precision import CarefulHead
 from .settings import Settings
 

@@ -16,20 +16,13 @@ from typing import NamedTuple, TypeVar
 from torch import Tensor
 
 from ..ldznet_core import Features
+from ..ldznet_core.capture import Missing
 
 LIMIT_BYTES = 256 * 2**20
 """Of earlier runs and the latest together: some 90 pictures of SD 1.x at 512 pixels."""
 
 RUN_LIMIT_BYTES = 2**30
 """Of the latest run alone, which is kept beyond that: 31 pictures of SDXL at 1024 pixels."""
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """Why there is nothing of a kind of a picture, such as features."""
-
-    reason: str
-    """A clause for the user, such as "sampling made no pass in the window"."""
 
 
 NEVER_SEEN = Missing("no sampler returned these very latents after LD-ZNet Capture")

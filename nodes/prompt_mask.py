@@ -6,9 +6,10 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..ldznet_core import InputError, Segmentation
+from ..ldznet_core.capture import Missing
 from ..ldznet_core.overlay import heatmap
 from ..ldznet_core.training_free.whole_prompt import THRESHOLD, segment_prompt
-from .bank import BANK, Missing
+from .bank import BANK
 from .conversions import latents_of, to_batch
 from .edges import edge_inputs
 from .schema import CATEGORY, described, output

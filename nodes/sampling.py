@@ -24,6 +24,7 @@ from ..ldznet_core import CaptureError, Features, capturing, find_taps
 from ..ldznet_core.capture import (
     BEST_TIMESTEP,
     WINDOW,
+    Missing,
     describe_window,
     distance_from_best,
     is_in_window,
@@ -32,7 +33,7 @@ from ..ldznet_core.capture import (
 from ..ldznet_core.taps import Taps, TapsOf
 from ..ldznet_core.training_free.places import kept_on_cpu
 from ..ldznet_core.training_free.whole_prompt import PromptDifference, Side
-from .bank import Bank, Missing, Picture, Seen, first_found
+from .bank import Bank, Picture, Seen, first_found
 from .conditionings import conds_of, rows_of, uuids_of, whole_conds_of
 from .eager import uncompiled
 from .levels import timestep_of

@@ -12,12 +12,13 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..ldznet_core import Features, InputError, Segmenter
+from ..ldznet_core.capture import Missing
 from ..ldznet_core.phrases import check_phrases, parse_phrases
 from ..ldznet_core.training_free import Place, TrainingFree
 from .answer import Answer, node_output, outputs
 from .auto_head import AutoHead, FittedHead, fitted
 from .backbone import ComfyBackbone, check_trained
-from .bank import BANK, Missing
+from .bank import BANK
 from .conversions import latents_of, pictures_of
 from .edges import edge_inputs
 from .schema import CATEGORY, described

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from ldznet_core import Features, capturing, find_taps
+from ldznet_core.capture import Missing
 from ldznet_core.taps import TapsOf
 from ldznet_core.training_free import TrainingFree
 from ldznet_core.unet import UNet
-from ldznet_webui.listening import Listening, Missing
+from ldznet_webui.listening import Listening
 from ldznet_webui.passes import rows_in_order
 
 from .generating import SIZE, hooks_on

@@ -54,7 +54,8 @@ def load_pack(project: Path) -> None:
 def measure(model_name: str, listens: str, side: int, steps: int, pairs: int) -> dict[str, Any]:
     """Return the CPU seconds of each run, and whether all latents were the same."""
     import torch
-    from ldznet_pack.nodes.bank import BANK, Missing
+    from ldznet_pack.ldznet_core.capture import Missing
+    from ldznet_pack.nodes.bank import BANK
     from ldznet_pack.nodes.capture import LDZNetCapture
 
     is_small = model_name == "miniature"
