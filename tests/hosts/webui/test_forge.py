@@ -29,6 +29,7 @@ HEAD = "random-sd1.safetensors"
 
 CASES = [
     Case("a batch", {"batch_size": 2}, orders={"prompts": [PROMPT, OTHERS[0]]}, pictures=2),
+    Case("two batches", {"n_iter": 2}, orders={"prompts": [PROMPT, OTHERS[0]]}, pictures=2),
     Case("cfg 1", {"cfg_scale": 1}),
     Case("a prompt of two windows", {"prompt": LONG}),
     Case("AND", {"prompt": f"{PROMPT} AND a blue boat"}),
