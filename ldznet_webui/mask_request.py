@@ -68,9 +68,7 @@ def read_request(body: bytes) -> MaskRequest:
         values = json.loads(body, parse_constant=_refuse_constant)
         if not isinstance(values, dict):
             raise InputError(f"expected a JSON object, got {type(values).__name__}: send names")
-        settings = _read_settings(
-            {name: value for name, value in values.items() if name != "image" and value is not None}
-        )
+        settings = _read_settings({name: values[name] for name in values if name != "image"})
     except InputError:
         raise
     except (ValueError, RecursionError) as error:
