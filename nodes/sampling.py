@@ -9,7 +9,7 @@ has ended, and nothing is kept of a run that failed or was interrupted.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -112,22 +112,34 @@ class _AroundRun:
             )
         finally:
             _RUN.reset(token)
-        continues = not bool(noise.any())  # the second half of a run that was cut in two
-        estimates = run.estimates(sampled)
+        is_second_half = not bool(noise.any())  # of a run that was cut in two
+        earlier = latent_image if is_second_half else None
         has_noise = float(sigmas[-1]) > 0
-        pictures = []
+        self.bank.put_run(self._pictures(run, sampled, earlier, has_noise=has_noise))
+        return sampled
+
+    def _pictures(
+        self, run: _Run, sampled: Tensor, earlier: Tensor | None, *, has_noise: bool
+    ) -> Iterator[Picture]:
+        """What a run showed of each of its pictures.
+
+        Args:
+            run: Which has ended.
+            sampled: What it returned.
+            earlier: The latents that it went on from; what it did not see is known by these.
+            has_noise: Whether it left noise in its latents.
+        """
+        estimates = run.estimates(sampled)
         for index in range(len(sampled)):
             picture = slice(index, index + 1)
             features, difference = run.features_of(picture), run.difference_of(picture)
-            if continues:
-                earlier = self.bank.seen(latent_image[picture])
-                features = first_found(features, earlier.features)
-                difference = first_found(difference, earlier.difference)
+            if earlier is not None:
+                before = self.bank.seen(earlier[picture])
+                features = first_found(features, before.features)
+                difference = first_found(difference, before.difference)
             clean = estimates[picture].clone() if has_noise and estimates is not sampled else None
             names = (sampled[picture], estimates[picture])
-            pictures.append(Picture(names, Seen(features, difference, clean)))
-        self.bank.put_run(pictures)
-        return sampled
+            yield Picture(names, Seen(features, difference, clean))
 
     def __deepcopy__(self, memo: object) -> _AroundRun:
         """Itself, as of any function: packs copy a MODEL's options deeply, and the bank is one."""

@@ -91,11 +91,12 @@ def _dispatch(words: list[str]) -> int:
     if words and words[0] in ("-h", "--help"):
         print(_help())
         return 0
-    name, rest = (words[0], words[1:]) if words else ("none", [])
-    if name not in COMMANDS:
+    if not words or words[0] not in COMMANDS:
+        got = repr(words[0]) if words else "none"
         raise UsageError(
-            f"expected a command of {', '.join(COMMANDS)}, got {name!r}: see `ldznet --help`"
+            f"expected a command of {', '.join(COMMANDS)}, got {got}: see `ldznet --help`"
         )
+    name, rest = words[0], words[1:]
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded at run time
     command = import_module(f".{name.replace('-', '_')}", __name__)
     options = parse(name, COMMANDS[name], command.Options, rest)
