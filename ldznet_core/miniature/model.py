@@ -12,10 +12,9 @@ import torch
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..capture import BEST_TIMESTEP, Features, distance_from_best
-from ..checkpoint import blocks_of_built_in
 from ..checks import check_sides, checked_latents
 from ..devices import checked_device
 from ..errors import InputError
@@ -23,7 +22,7 @@ from ..frames import STRIDE
 from ..noise import NoiseSchedule
 from ..pictures import size_of, to_picture
 from ..probe import probe_features
-from ..taps import Taps, TapsOf, find_taps
+from ..taps import TapsOf, find_taps
 from ..tokenizer import count_tokens
 from ..unet import UNet
 from .networks import load_unet
@@ -32,8 +31,6 @@ from .repaint import blend, latent_mask
 from .sampling import GUIDANCE, Guidance, Repaint, sample
 from .text import TextEncoder, load_text_encoder, tokenize
 from .vae import decode, encode, load_vae
-
-FAMILY = "miniature"
 
 _MULTIPLE = 8 * STRIDE
 _LAST_SEED = 2**63 - 2
@@ -55,18 +52,13 @@ class Generation:
         return min(self.captured, key=distance_from_best, default=None)
 
 
-def find_built_in_taps(unet: nn.Module) -> Taps:
-    """Where the built-in heads listen, all of them together."""
-    return find_taps(unet, blocks_of_built_in(FAMILY))
-
-
 class Miniature:
     """A latent diffusion model of the layout of Stable Diffusion 1.x; a `Backbone`.
 
     Nothing is random but what a seed or generator says: the same call gives the same picture.
     """
 
-    family = FAMILY
+    family = "miniature"
     stride = STRIDE
 
     def __init__(
@@ -129,9 +121,16 @@ class Miniature:
         phrases: Sequence[str],
         t: float = BEST_TIMESTEP,
         generator: torch.Generator | None = None,
-        taps_of: TapsOf = find_built_in_taps,
+        taps_of: TapsOf = find_taps,
     ) -> Features:
-        """Features of clean latents ``(1, 4, h, w)`` under noise, a row per phrase.
+        """Features of clean latents under noise, a row for each phrase.
+
+        Args:
+            latents: ``(1, 4, h, w)``, as `encode_image` gives them.
+            phrases: What conditions the pass.
+            t: The timestep, 0 to 999.
+            generator: Source of the noise; None means a fixed seed.
+            taps_of: Finds where features are taken: the paper's five blocks, or `head.taps_of`.
 
         Raises:
             InputError: The latents are of another shape or not finite, or there is no phrase.
@@ -161,7 +160,7 @@ class Miniature:
         guidance: float = GUIDANCE,
         size: tuple[int, int] | None = None,
         captures: bool = True,
-        taps_of: TapsOf = find_built_in_taps,
+        taps_of: TapsOf = find_taps,
         on_step: Callable[[int], None] | None = None,
     ) -> Generation:
         """A picture of a prompt, and its features.
@@ -174,7 +173,7 @@ class Miniature:
             guidance: How strictly the prompt is followed; 1 is plain sampling.
             size: (height, width) in multiples of 64 pixels; None is the size it was trained on.
             captures: Whether to keep features; the picture is the same either way, bit for bit.
-            taps_of: Finds where in the UNet they are taken.
+            taps_of: Finds where in the UNet they are taken, as in `probe`.
             on_step: Told the number of steps done.
 
         Raises:

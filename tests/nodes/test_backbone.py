@@ -271,10 +271,9 @@ class TestManners:
     def test_its_probe_is_the_library_s(self, backbone: Any, library: Miniature) -> None:
         latents = torch.randn(1, 4, 5, 9, generator=torch.Generator().manual_seed(0))
         ours, theirs = (each.probe(latents, ["a car", "sky"]) for each in (backbone, library))
-        for block, given in ours.blocks.items():
-            expected = theirs.blocks[block]
+        for block, expected in theirs.blocks.items():
             scale = float(expected.std())
-            torch.testing.assert_close(given, expected, atol=1e-3 * scale, rtol=1e-3)
+            torch.testing.assert_close(ours.blocks[block], expected, atol=1e-3 * scale, rtol=1e-3)
 
 
 def test_the_stand_in_s_unet_and_the_tiny_one_are_of_one_make() -> None:
