@@ -41,6 +41,8 @@ def run(options: Options) -> dict[str, Any]:
     with tqdm(unit_scale=True, leave=False, disable=None) as bar:
 
         def show(part: str, done: int, size: int) -> None:
+            if bar.disable:
+                return
             if bar.desc != f"{part}: ":
                 bar.reset(size)
                 bar.set_description(part)

@@ -49,9 +49,10 @@ class Plan:
         """Refuse what no training can be.
 
         Raises:
-            InputError: A count is below 1, there is no time, or the average's decay is no share.
+            InputError: A count is below 1, the minutes are below 0, or the average's decay is no
+                share.
         """
-        if not self.budget_minutes > 0:
+        if not self.budget_minutes >= 0:
             raise InputError(
                 f"expected minutes to train for, got {self.budget_minutes:g}: raise the budget"
             )
