@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -139,3 +141,14 @@ class TestNoise:
         assert float(noise.std()) == pytest.approx(1, abs=0.03)
         half = probe_noise(torch.zeros(1, 4, 8, 8, dtype=torch.float16))
         assert half.dtype == torch.float16
+
+
+def test_threads_that_probe_one_unet_do_not_hear_each_other() -> None:
+    backbone = TinyBackbone()
+    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    words = ["a cat", "a dog", "a red car", "the sky"]
+    alone = {text: backbone.probe(latents, [text]).blocks[10] for text in words}
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda text: backbone.probe(latents, [text]), words * 8))
+    for text, features in zip(words * 8, together, strict=True):
+        torch.testing.assert_close(features.blocks[10], alone[text])
