@@ -15,6 +15,7 @@ from .devices import checked_device
 from .errors import CheckpointError, InputError
 from .head import AnyHead, HeadConfig, build_head
 from .shards import files_of, find_files
+from .sizes import whole
 from .stored import check_fit, list_weights, read_tensors
 from .taps import BLOCKS
 from .training_free import TRAINING_FREE, TrainingFree
@@ -213,10 +214,7 @@ def _whole(values: Any, name: str) -> list[int]:
     largest = _LARGEST[name]
     if not isinstance(values, list) or len(values) > _LONGEST:
         raise ValueError(f"no short list as {name}")
-    for value in values:
-        if type(value) is not int or not 0 < value <= largest:
-            raise ValueError(f"{str(value)[:40]!r} as {name}, where 1 to {largest} are known")
-    return values
+    return [whole(value, largest, name) for value in values]
 
 
 def _locate(source: str | os.PathLike[str]) -> Path:

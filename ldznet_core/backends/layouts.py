@@ -6,16 +6,16 @@ Two layouts are read: the single file of CompVis (LDM) and the folder of diffuse
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError, LDZNetError, UnsupportedModelError
+from ..errors import CheckpointError, UnsupportedModelError
 from ..miniature.ldm_layout import METADATA_KEY
+from ..sizes import sizes_read
 from ..stored import StoredTensor, list_tensors
 from ..unet import UNet, UNetConfig, infer_unet_config
 from ..weights import read_header
@@ -137,23 +137,12 @@ def text_names(text: Tensors) -> Tensors:
     return {name: tensor for name, tensor in plain.items() if name not in unused}
 
 
-@contextmanager
-def sizes_read(what: str, source: Path) -> Iterator[None]:
-    """Turns the failure of sizes that no network can have into a sentence.
-
-    Raises:
-        CheckpointError: The block raised what libraries raise on such sizes.
-    """
-    try:
-        yield
-    except LDZNetError:
-        raise
-    except Exception as error:  # libraries have errors of their own for this
-        reason = " ".join(str(error).split())
-        raise CheckpointError(
-            f"expected weights in the shapes of an SD 1.x {what} in {source}, got others "
-            f"({reason:.200}): copy the file again, or choose another"
-        ) from error
+def shapes_read(what: str, source: Path) -> AbstractContextManager[None]:
+    """`sizes_read` of a part of Stable Diffusion."""
+    return sizes_read(
+        f"expected weights in the shapes of an SD 1.x {what} in {source}, got others",
+        "copy the file again, or choose another",
+    )
 
 
 def _below(prefix: str, tensors: Tensors) -> Tensors:
@@ -182,7 +171,7 @@ def _sizes(unet: Tensors, source: Path, heads: int = 8) -> UNetConfig:
             f"{next(iter(unet))}: take an SD 1.x checkpoint"
         )
     shapes = {name: _without_values(tensor) for name, tensor in unet.items()}
-    with sizes_read("UNet", source):
+    with shapes_read("UNet", source):
         config = infer_unet_config(shapes, heads)
     if config.in_channels != _LATENT_CHANNELS:
         raise UnsupportedModelError(

@@ -17,7 +17,7 @@ from ..stored import check_fit, read_tensors
 from ..taps import BLOCKS, find_taps
 from ..tokenizer import VOCABULARY_SIZE
 from ..unet import UNet
-from .layouts import Parts, Tensors, sizes_read
+from .layouts import Parts, Tensors, shapes_read
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -50,7 +50,7 @@ def check_unet(parts: Parts) -> UNet:
         CheckpointError: They are not those of an SD 1.x UNet.
         UnsupportedModelError: It has not the transformers of one.
     """
-    with sizes_read("UNet", parts.source), torch.device("meta"):
+    with shapes_read("UNet", parts.source), torch.device("meta"):
         unet = UNet(parts.unet_config)
     _check(unet, parts.unet, "UNet", parts.source)
     find_taps(unet)
@@ -63,7 +63,7 @@ def load_encoder(parts: Parts, *, device: torch.device) -> AutoencoderKL:
     Raises:
         CheckpointError: The weights are not those of an SD 1.x VAE, or damaged.
     """
-    with sizes_read("VAE", parts.source), torch.device("meta"):
+    with shapes_read("VAE", parts.source), torch.device("meta"):
         channels, layers = _levels(parts.vae)
         vae = AutoencoderKL(
             block_out_channels=channels,
@@ -86,7 +86,7 @@ def load_text_encoder(parts: Parts, *, device: torch.device) -> CLIPTextModel:
         CheckpointError: The weights are not those of such an encoder, or damaged.
         UnsupportedModelError: It reads other tokens, or the UNet other text features.
     """
-    with sizes_read("text encoder", parts.source):
+    with shapes_read("text encoder", parts.source):
         vocabulary, width = parts.text["embeddings.token_embedding.weight"].shape
         hidden = parts.text["encoder.layers.0.mlp.fc1.weight"].shape[0]
     context_dim = parts.unet_config.context_dim
@@ -96,7 +96,7 @@ def load_text_encoder(parts: Parts, *, device: torch.device) -> CLIPTextModel:
             f"{VOCABULARY_SIZE} tokens in {parts.source}, got width {width} from {vocabulary}: "
             "take the text encoder that the UNet was trained with"
         )
-    with sizes_read("text encoder", parts.source), torch.device("meta"):
+    with shapes_read("text encoder", parts.source), torch.device("meta"):
         config = CLIPTextConfig(
             vocab_size=vocabulary,
             hidden_size=width,

@@ -14,12 +14,12 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from ..errors import CheckpointError
 from ..phrases import TOKEN_LIMIT
+from ..sizes import sizes_read
 from ..unet import UNetConfig, infer_unet_config
 from ..weights import read_metadata, write_weights
 from .ldm_layout import METADATA_KEY, TEXT, UNET, VAE, ldm_vae, whole_vocabulary
-from .parts import WEIGHTS, load_part
+from .parts import ANOTHER_FOLDER, WEIGHTS, load_part
 
 NAME = "ldznet-miniature"
 """What the exported files are called, before their endings."""
@@ -72,16 +72,12 @@ def _read(source: Path) -> _Miniature:
     unet, unet_config = load_part(source / "unet")
     vae, vae_config = load_part(source / "vae")
     text, text_config = load_part(source / "text_encoder")
-    try:
+    expected = f"expected a miniature's unet, vae and text_encoder in {source}"
+    with sizes_read(f"{expected}, got parts of something else", ANOTHER_FOLDER):
         sizes = infer_unet_config(unet, unet_config["num_heads"])
         vae_sizes = _vae_sizes(vae, vae_config)
         text_sizes = _text_sizes(text_config)
         clip = whole_vocabulary(text, text_sizes["vocab_size"])
-    except (LookupError, ValueError) as error:
-        raise CheckpointError(
-            f"expected a miniature's unet, vae and text_encoder in {source}, got parts of "
-            f"something else ({error}): name the folder that `ldznet train` has written"
-        ) from error
     state = {
         **{f"{UNET}{name}": each for name, each in unet.items()},
         **{f"{VAE}{name}": each for name, each in ldm_vae(vae).items()},

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..sizes import whole
 from ..unet import UNet, UNetConfig, infer_unet_config
-from .parts import filled, load_part, save_part, sizes_read, whole
+from .parts import filled, load_part, part_read, save_part
 
 HEADS = 2
 """Attention heads of the miniature's UNet, which its weights do not tell."""
@@ -30,6 +31,6 @@ def load_unet(path: Path) -> UNet:
         CheckpointError: A file is missing, damaged, or of something else.
     """
     state, config = load_part(path)
-    with sizes_read(path):
+    with part_read(path):
         sizes = infer_unet_config(state, whole(config["num_heads"], _MOST_HEADS))
     return filled(lambda: UNet(sizes), state, path)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import CheckpointError, LDZNetError
+from ..errors import CheckpointError
+from ..sizes import sizes_read
 from ..stored import check_fit
 from ..weights import read_weights, write_weights
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The folder of the weights that come with the package."""
+
+ANOTHER_FOLDER = "name the folder that `ldznet train` has written"
+"""What helps against parts of something else."""
 
 _CONFIG_KEY = "miniature"
 
@@ -42,45 +46,22 @@ def load_part(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     state, metadata = read_weights(path)
     if _CONFIG_KEY not in metadata:
         raise CheckpointError(
-            f"expected a part of a miniature in {path}, got other weights: name the folder that "
-            "`ldznet train` has written"
+            f"expected a part of a miniature in {path}, got other weights: {ANOTHER_FOLDER}"
         )
     floats = {
         name: value.float() if value.is_floating_point() else value for name, value in state.items()
     }
-    with sizes_read(path):
+    with part_read(path):
         config = dict(json.loads(metadata[_CONFIG_KEY]))
     return floats, config
 
 
-@contextmanager
-def sizes_read(path: Path) -> Iterator[None]:
-    """Turns the failure of sizes that no network can have into a sentence.
-
-    Raises:
-        CheckpointError: The block raised what libraries raise on such sizes.
-    """
-    try:
-        yield
-    except LDZNetError:
-        raise
-    except Exception as error:  # libraries have errors of their own for this
-        reason = " ".join(str(error).split())
-        raise CheckpointError(
-            f"expected a miniature's {path.name} in {path.parent}, got a part of something else "
-            f"({reason:.200}): name the folder that `ldznet train` has written"
-        ) from error
-
-
-def whole(value: object, largest: int) -> int:
-    """A size from a file, which may say anything.
-
-    Raises:
-        ValueError: It is no whole number from 1 to the largest.
-    """
-    if type(value) is not int or not 0 < value <= largest:
-        raise ValueError(f"{str(value)[:40]!r} as a size, where 1 to {largest} are known")
-    return value
+def part_read(path: Path) -> AbstractContextManager[None]:
+    """`sizes_read` of a part's own."""
+    return sizes_read(
+        f"expected a miniature's {path.name} in {path.parent}, got a part of something else",
+        ANOTHER_FOLDER,
+    )
 
 
 def filled(
@@ -92,7 +73,7 @@ def filled(
     """A network with its weights, frozen and in eval mode.
 
     Args:
-        build: Makes it with fresh weights; it is first tried where these take no memory.
+        build: Makes it, where fresh weights take neither memory nor time.
         state: The weights.
         path: Where they come from, for messages.
         weighted: The module of the network that they belong to.
@@ -100,11 +81,10 @@ def filled(
     Raises:
         CheckpointError: It cannot be built, or they are not exactly its own.
     """
-    with sizes_read(path), torch.device("meta"):
-        wanted = weighted(build()).state_dict()
-    remedy = "name the folder that `ldznet train` has written, or train it anew"
-    check_fit(wanted, state, f"the configured part in {path}", remedy)
-    with sizes_read(path):
+    with part_read(path), torch.device("meta"):
         network = build()
-    weighted(network).load_state_dict(state)
+    inner = weighted(network)
+    remedy = f"{ANOTHER_FOLDER}, or train it anew"
+    check_fit(inner.state_dict(), state, f"the configured part in {path}", remedy)
+    inner.load_state_dict(state, assign=True)
     return network.eval().requires_grad_(False)

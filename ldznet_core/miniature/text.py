@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from ..phrases import TOKEN_LIMIT
+from ..sizes import whole
 from ..tokenizer import VOCABULARY_SIZE, tokenize, tokenizer
-from .parts import filled, load_part, save_part, sizes_read, whole
+from .parts import filled, load_part, part_read, save_part
 
 __all__ = ["TextEncoder", "load_text_encoder", "save_text_encoder", "tokenize", "tokens_of"]
 
@@ -53,9 +55,7 @@ class TextEncoder(nn.Module):
                 pad_token_id=1,
             )
         )
-        rows = torch.full((VOCABULARY_SIZE,), len(token_ids))
-        rows[list(token_ids)] = torch.arange(len(token_ids))
-        self.register_buffer("rows", rows, persistent=False)
+        self.register_buffer("rows", _rows_of(token_ids), persistent=False)
         self.token_ids = tuple(token_ids)
 
     @property
@@ -88,15 +88,27 @@ def load_text_encoder(path: Path) -> TextEncoder:
         CheckpointError: The file is missing, damaged, or of something else.
     """
     state, config = load_part(path)
-    with sizes_read(path):
+    with part_read(path):
         token_ids = [whole(each + 1, VOCABULARY_SIZE) - 1 for each in state.pop(_ROWS_KEY).tolist()]
         width = whole(config["width"], _WIDEST)
         if width % _HEAD_WIDTH:
             raise ValueError(f"a width of {width}, which is no multiple of {_HEAD_WIDTH}")
         layers = whole(config["layers"], _MOST_LAYERS)
-    return filled(
+        rows = _rows_of(token_ids)
+    encoder = filled(
         lambda: TextEncoder(token_ids, width, layers),
         state,
         path,
         lambda encoder: encoder.transformer,
     )
+    encoder.rows = rows  # what no file stores was built without values
+    embeddings: Any = encoder.transformer.embeddings
+    embeddings.position_ids = torch.arange(TOKEN_LIMIT).expand(1, -1)
+    return encoder
+
+
+def _rows_of(token_ids: Sequence[int]) -> Tensor:
+    """The embedding row of every token of CLIP's, ``(V,)``; the last one of all but these."""
+    rows = torch.full((VOCABULARY_SIZE,), len(token_ids))
+    rows[list(token_ids)] = torch.arange(len(token_ids))
+    return rows

@@ -9,7 +9,8 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from .parts import filled, load_part, save_part, sizes_read, whole
+from ..sizes import whole
+from .parts import filled, load_part, part_read, save_part
 
 _WIDEST, _MOST_LEVELS = 8192, 8  # beyond which a configuration is taken for damaged
 
@@ -45,7 +46,7 @@ def load_vae(path: Path) -> AutoencoderKL:
         CheckpointError: The file is missing, damaged, or of something else.
     """
     state, config = load_part(path)
-    with sizes_read(path):
+    with part_read(path):
         channels = tuple(whole(each, _WIDEST) for each in config["channels"])
         side = whole(config["image_side"], _WIDEST)
         scaling_factor = float(config["scaling_factor"])
