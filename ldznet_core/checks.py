@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 ANEW = "sample or encode the picture again, in float32 if it was in half precision"
 """What helps against numbers that are none, wherever a picture went through a network."""
 
+SEEDS = range(2**63)
+
 _CHANNELS = 4  # of the latents of all families that are known
 
 
@@ -110,6 +112,16 @@ def checked_size(size: tuple[int, int] | None) -> tuple[int, int] | None:
     if size is not None and min(size) < 1:
         raise InputError(f"expected masks of at least 1x1 pixels, got {size}: give both sides")
     return size
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that generators do not take.
+
+    Raises:
+        InputError: It is no whole number of `SEEDS`.
+    """
+    if seed not in SEEDS:
+        raise InputError(f"expected a seed from 0 to 2^63 - 1, got {seed}: try 0")
 
 
 def check_finite(tensor: Tensor, name: str, remedy: str = ANEW) -> None:

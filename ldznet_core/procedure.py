@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 import torch
 
+from .checks import SEEDS, check_seed
 from .errors import InputError
 
 Preprocess: TypeAlias = Literal["fit", "official"]
@@ -31,8 +32,6 @@ OFFICIAL_TEMPLATES = (
 
 OFFICIAL_TIMESTEPS = (300, 500)
 """The authors draw a whole timestep from the first to below the second."""
-
-_SEEDS = 2**63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +64,7 @@ class Procedure:
                 f"expected one {{}} in the template, where the phrase goes, got {self.template!r}: "
                 'write it like "a photo of a {}."'
             )
-        if self.seed not in range(_SEEDS):
-            raise InputError(f"expected a seed from 0 to 2^63 - 1, got {self.seed}: try 0")
+        check_seed(self.seed)
         if self.has_official_randomness and (self.timesteps or self.template is not None):
             raise InputError(
                 "expected the official randomness, or timesteps and a template of your own, got "
@@ -78,5 +76,5 @@ class Procedure:
         seed = self.seed
         if parts:
             digest = hashlib.sha256(b"\0".join([str(seed).encode(), *parts])).digest()
-            seed = int.from_bytes(digest[:8], "big") % _SEEDS
+            seed = int.from_bytes(digest[:8], "big") % SEEDS.stop
         return torch.Generator().manual_seed(seed)

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..capture import BEST_TIMESTEP, Features, distance_from_best
-from ..checks import check_sides, checked_latents
+from ..checks import check_seed, check_sides, checked_latents
 from ..devices import checked_device
 from ..errors import InputError
 from ..frames import STRIDE
@@ -33,7 +33,6 @@ from .text import TextEncoder, load_text_encoder, tokenize
 from .vae import decode, encode, load_vae
 
 _MULTIPLE = 8 * STRIDE
-_LAST_SEED = 2**63 - 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,8 +269,7 @@ def load_miniature(
 
 
 def _check_sampling(seed: int, steps: int, guidance: float, size: tuple[int, int]) -> None:
-    if not 0 <= seed <= _LAST_SEED:
-        raise InputError(f"expected a seed from 0 to 2^63 - 2, got {seed}: try 0")
+    check_seed(seed)
     if not 1 <= steps <= 1000:
         raise InputError(f"expected 1 to 1000 steps, got {steps}: 20 will do")
     if not 0 < guidance < 100:

@@ -255,3 +255,17 @@ class TestWeights:
     def test_errors_have_one_root(self) -> None:
         assert issubclass(CheckpointError, LDZNetError)
         assert issubclass(InputError, ValueError)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_that_no_generator_takes_is_refused(miniature: Miniature, seed: int) -> None:
+    with pytest.raises(InputError, match="a seed from 0 to"):
+        miniature.generate(PROMPT, seed=seed, steps=1)
+
+
+def test_the_last_seed_paints_and_inpaints(miniature: Miniature) -> None:
+    """`ldznet demo` takes the last but one, and inpaints with the next."""
+    made = miniature.generate(PROMPT, seed=2**63 - 1, steps=1)
+    everything = torch.ones(made.image.height, made.image.width)
+    painted = miniature.inpaint(made.image, everything, PROMPT, seed=2**63 - 1, steps=1)
+    assert painted.size == made.image.size
