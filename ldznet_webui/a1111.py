@@ -28,7 +28,7 @@ from .family import family_of
 from .inpainting import seen_besides
 from .inputs import Contexts, count_tokens, pixels_of, token_rows
 from .passes import RowsOf, rows_in_order
-from .webui import WebUI, load_what_is_shown, seen_as_a_whole
+from .webui import WebUI, as_shown, seen_as_a_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -43,12 +43,7 @@ class A1111(WebUI):
 
     def exclusively(self, work: Callable[[], T]) -> T:
         """Do work while nothing is generated, with the checkpoint that the page shows."""
-
-        def work_as_shown() -> T:
-            load_what_is_shown()
-            return work()
-
-        return super().exclusively(work_as_shown)
+        return super().exclusively(partial(as_shown, work))
 
     def unet(self) -> nn.Module:
         """The UNet of the checkpoint that is loaded."""

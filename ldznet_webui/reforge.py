@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -20,7 +21,7 @@ from ldznet_core import InputError
 
 from .forges import ForgeLike, ForgeLikeBackbone
 from .inputs import pixels_of
-from .webui import load_what_is_shown
+from .webui import as_shown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,12 +37,7 @@ class ReForge(ForgeLike):
 
     def exclusively(self, work: Callable[[], T]) -> T:
         """Do work while nothing is generated, with the checkpoint that the page shows."""
-
-        def work_as_shown() -> T:
-            load_what_is_shown()
-            return work()
-
-        return super().exclusively(work_as_shown)
+        return super().exclusively(partial(as_shown, work))
 
     def unet(self) -> nn.Module:
         """The UNet of the checkpoint that is loaded."""

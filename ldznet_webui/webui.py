@@ -43,8 +43,8 @@ class WebUI:
         return bool(shared.state.interrupted or shared.state.skipped)
 
 
-def load_what_is_shown() -> None:
-    """Have A1111 or reForge load the checkpoint that its page shows.
+def as_shown(work: Callable[[], T]) -> T:
+    """Do work with the checkpoint that the page of A1111 or reForge shows.
 
     The last run may have left another: a refiner, or one for hires fix. These hosts do the same
     before each batch (A1111: modules/processing.py:941, reForge: modules/processing.py:1019). Where
@@ -53,15 +53,15 @@ def load_what_is_shown() -> None:
     Raises:
         CheckpointError: It cannot be loaded.
     """
-    if sd_models.model_data.sd_model is None:
-        return
     try:
-        sd_models.reload_model_weights()
+        if sd_models.model_data.sd_model is not None:
+            sd_models.reload_model_weights()
     except Exception as error:
         raise CheckpointError(
             "expected the checkpoint that the page shows, got none, because the WebUI could not "
             f"load it: choose another at the top ({first_line(error)})"
         ) from error
+    return work()
 
 
 def seen_as_a_whole(model: Any, latents: Tensor, count: int) -> Tensor:

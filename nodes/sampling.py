@@ -129,7 +129,7 @@ class _AroundRun:
             earlier: The latents that it went on from; what it did not see is known by these.
             has_noise: Whether it left noise in its latents.
         """
-        estimates = run.estimates(sampled)
+        estimates = run.estimates()
         for index in range(len(sampled)):
             picture = slice(index, index + 1)
             features, difference = run.features_of(picture), run.difference_of(picture)
@@ -137,9 +137,9 @@ class _AroundRun:
                 before = self.bank.seen(earlier[picture])
                 features = first_found(features, before.features)
                 difference = first_found(difference, before.difference)
-            clean = estimates[picture].clone() if has_noise and estimates is not sampled else None
-            names = (sampled[picture], estimates[picture])
-            yield Picture(names, Seen(features, difference, clean))
+            shown = [] if estimates is None else [estimates[picture]]
+            clean = shown[0].clone() if shown and has_noise else None
+            yield Picture((sampled[picture], *shown), Seen(features, difference, clean))
 
     def __deepcopy__(self, memo: object) -> _AroundRun:
         """Itself, as of any function: packs copy a MODEL's options deeply, and the bank is one."""
@@ -212,14 +212,10 @@ class _Run:
 
         return watch
 
-    def estimates(self, sampled: Tensor) -> Tensor:
-        """The last estimates ``(B, C, h, w)``, on the CPU, as nodes give them as denoised output.
-
-        Args:
-            sampled: What the run returned, which stands for them where it showed none.
-        """
-        if self.estimate is None or self.estimate.shape != sampled.shape:
-            return sampled
+    def estimates(self) -> Tensor | None:
+        """The last estimates ``(B, C, h, w)`` on the CPU, as nodes give them as denoised output."""
+        if self.estimate is None or self.estimate.shape != self.shape:
+            return None
         estimates: Tensor = self.model.process_latent_out(self.estimate.cpu())
         return estimates
 

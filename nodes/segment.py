@@ -110,20 +110,21 @@ class LDZNetSegment(io.ComfyNode):
         def masks_of(samples: Tensor) -> Answer:
             seen = BANK.seen(samples)
             is_noisy = seen.clean is not None
-            latents = looked_at(samples if seen.clean is None else seen.clean)
+            clean = samples if seen.clean is None else seen.clean
             if config.reads == "nothing":
-                return Answer(segmenter.segment_latents(latents, *asked), is_of_estimate=is_noisy)
+                masks = segmenter.segment_latents(looked_at(clean), *asked)
+                return Answer(masks, is_of_estimate=is_noisy)
             captured = Missing("") if source == "probe" else seen.features
             captured = _with_all(captured, config.taps)
             if not isinstance(captured, Missing):
-                masks = segmenter.segment_features(latents, captured, *asked)
+                masks = segmenter.segment_features(looked_at(clean), captured, *asked)
                 return Answer(masks, "", is_free, is_noisy)
             if source == "sampling":
                 raise InputError(
                     "expected features captured while this latent was sampled, got none, because "
                     f"{captured.reason}: choose the source auto or probe"
                 )
-            masks = segmenter.segment_latents(latents, *asked)
+            masks = segmenter.segment_latents(looked_at(clean), *asked)
             return Answer(masks, captured.reason, is_free, is_noisy)
 
         return node_output(cls, _each(pictures, masks_of), grow=grow, feather=feather)

@@ -52,18 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _ended_in_order():
             return _dispatch(words)
     except (UsageError, LDZNetError, OSError) as error:
-        message = " ".join(str(error).split())
-        print(f"ldznet: error: {message}", file=sys.stderr)
-        return 2
+        return _refused(" ".join(str(error).split()))
     except ModuleNotFoundError as error:
         if (error.name or "ldznet_core").startswith("ldznet_core"):
             raise
-        print(
-            f"ldznet: error: expected the package {error.name}, which this command needs: "
-            "pip install 'ldznet[cli]', for training and judges 'ldznet[train]'",
-            file=sys.stderr,
+        return _refused(
+            f"expected the package {error.name}, which this command needs: pip install "
+            "'ldznet[cli]', for training and judges 'ldznet[train]'"
         )
-        return 2
     except KeyboardInterrupt:
         return 130
 
@@ -106,6 +102,12 @@ def _dispatch(words: list[str]) -> int:
     if report is not None:
         print(json.dumps(report, indent=2) if wants_json else command.describe(report))
     return 0
+
+
+def _refused(sentence: str) -> int:
+    """The exit status of bad input, once it is told."""
+    print(f"ldznet: error: {sentence}", file=sys.stderr)
+    return 2
 
 
 def _help() -> str:

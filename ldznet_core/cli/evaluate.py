@@ -19,7 +19,6 @@ from .evaluate_calibration import calibrated, check_head
 from .evaluate_compared import COMPARISONS, ComparedAsk, compare
 from .evaluate_data import DataAsk
 from .evaluate_options import OWN, Options
-from .evaluate_protocols import ProtocolsAsk
 from .evaluate_sheets import SHEETS, draw
 from .held_out import shown_or_painted
 from .models import chosen_head, load_models
@@ -47,7 +46,7 @@ def run(options: Options) -> dict[str, Any]:
     if options.what in SHEETS:
         return draw(options.what, options, miniature, segmenter)
     if options.what == "protocols":
-        return evaluate_protocols.run(_ask_of_protocols(options), miniature, segmenter)
+        return evaluate_protocols.run(options, miniature, segmenter)
     report = _measure(options, miniature, segmenter)
     if options.out:
         write_text(options.out, json.dumps(report, indent=2))
@@ -87,7 +86,7 @@ def _check(options: Options) -> None:
     if options.what == "calibration":
         check_head(options)
     if options.what == "protocols" and not options.data:
-        evaluate_protocols.check(_ask_of_protocols(options))
+        evaluate_protocols.check(options)
     if options.data and options.what not in _OF_DATA:
         raise InputError(
             f"expected masks to be measured on a data set, got --what {options.what}: leave it out"
@@ -111,18 +110,6 @@ def _ask_of_data(options: Options, folder: Path) -> DataAsk:
         limit=options.limit,
         device=options.device,
         dtype=options.dtype,
-        out=options.out,
-    )
-
-
-def _ask_of_protocols(options: Options) -> ProtocolsAsk:
-    return ProtocolsAsk(
-        world=options.world,
-        splits=OF_PAINTED if options.split == OWN else options.split,
-        count=options.count,
-        model=options.model,
-        head=options.head,
-        threshold=options.threshold,
         out=options.out,
     )
 

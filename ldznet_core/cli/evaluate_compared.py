@@ -24,7 +24,7 @@ from ..evaluation.comparison.gains import Compared, Gain, gains, table_with_gain
 from ..evaluation.comparison.ways import Way, ways_named
 from ..evaluation.edges import evaluate_edges, find_snaps
 from ..evaluation.looks import looks_to_compare
-from ..evaluation.painted import OF_PAINTED, PAINTED
+from ..evaluation.painted import PAINTED, scenes_of
 from ..evaluation.tables import as_table
 from ..evaluation.training_free import whole_prompt
 from ..evaluation.training_free.ways import ways_to_compare
@@ -146,7 +146,7 @@ def _judge(ask: ComparedAsk, ways: Mapping[str, Way]) -> dict[str, _Judged]:
     """
     ways = ways_named(ways, ask.words)
     are_painted, miniature = ask.are_painted, ask.miniature
-    measured = OF_PAINTED if are_painted else ask.split
+    measured = scenes_of(ask.split)
     chosen_on, measured_on = (
         tally(ways, miniature, ask.shown(split, count, split), are_painted=are_painted)
         for split, count in (("validation", ask.validation), (measured, ask.count))

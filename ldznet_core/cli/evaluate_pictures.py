@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any, TypeAlias
 
 from ..checkpoint import load_head
-from ..evaluation.painted import OF_PAINTED, PAINTED
+from ..evaluation.painted import scenes_of
 from ..evaluation.pictures.agreement import agree, ways_of
 from ..evaluation.pictures.judge import train_judge
 from ..evaluation.pictures.measures import recognise, reconstruction_psnr
@@ -27,7 +27,7 @@ _TRIED_ON = 500  # scenes of validation, for a judge's own accuracy
 
 def reconstruction(options: Options, miniature: Miniature) -> Figures:
     """How near the VAE's pictures are to scenes; of "gen" to those that are painted anew."""
-    split = OF_PAINTED if options.split == PAINTED else options.split
+    split = scenes_of(options.split)
     return {
         "psnr_db": reconstruction_psnr(miniature, options.world, split, options.count),
         "scenes": options.count,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from tqdm import tqdm
 
 from ..evaluation.cases import Case, cases
-from ..evaluation.painted import OF_PAINTED, PAINTED
+from ..evaluation.painted import PAINTED, scenes_of
 from ..miniature import Miniature
 
 
@@ -37,7 +37,5 @@ def shown_or_painted(
         count: How many.
         name: Of the progress bar.
     """
-    is_painted = split == PAINTED
-    of_scenes = OF_PAINTED if is_painted else split
-    asked = shown(world, of_scenes, count, miniature.image_side, name)
-    return asked, miniature if is_painted else None
+    asked = shown(world, scenes_of(split), count, miniature.image_side, name)
+    return asked, miniature if split == PAINTED else None

@@ -17,6 +17,11 @@ PAINTED, OF_PAINTED = "gen", "iid"
 """The split of pictures that the miniature paints itself, and the split of their scenes."""
 
 
+def scenes_of(split: str) -> str:
+    """The split whose scenes are shown: its own, or those that are painted anew."""
+    return OF_PAINTED if split == PAINTED else split
+
+
 class Painted(NamedTuple):
     """A picture of the miniature's own."""
 

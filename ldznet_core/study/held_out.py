@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ..capture import BEST_TIMESTEP, Features, Source
 from ..evaluation.cases import Case, cases
-from ..evaluation.painted import OF_PAINTED, PAINTED, paint_anew
+from ..evaluation.painted import PAINTED, paint_anew, scenes_of
 from ..miniature import Miniature
 from ..pictures import to_picture
 from ..taps import Taps, find_taps
@@ -74,7 +74,7 @@ def load_held_out(
         count: How many scenes.
         side: Of their pictures in pixels.
     """
-    asked = tuple(cases(world, OF_PAINTED if split == PAINTED else split, count, side))
+    asked = tuple(cases(world, scenes_of(split), count, side))
     path = folder / f"{world}-{split}-{count}-{side}.safetensors"
     if not path.exists():
         progress = tqdm(asked, desc=f"held-out scenes of {split}", unit="scene", leave=False)

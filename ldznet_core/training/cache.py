@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..weights import read_id
+from ..whole_files import drafted
 from ..world import Layout, draw_layout, render
 
 _CHUNK = 256
@@ -128,16 +129,11 @@ def _filling(
     path: Path, shape: tuple[int, ...], dtype: type[np.generic]
 ) -> Iterator[tuple[NDArray[Any], list[slice]]]:
     """A new array on disk and its chunks; it gets its name only once it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    array = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
-    try:
+    with drafted(path) as draft:
+        array = np.lib.format.open_memmap(draft, mode="w+", dtype=dtype, shape=shape)
         starts = range(0, shape[0], _CHUNK)
         yield array, [slice(start, min(start + _CHUNK, shape[0])) for start in starts]
         array.flush()
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> NDArray[Any]:

@@ -82,7 +82,7 @@ def _head(random: Random, valid: Path, folder: Path, target: Path, command: str)
 def _shards(random: Random, valid: Path, folder: Path, target: Path, command: str) -> Made:
     shutil.copytree(valid / seeds.SHARDS, folder / seeds.SHARDS)
     files = sorted((folder / seeds.SHARDS).iterdir())
-    one, other = (files[int(random.integers(len(files)))] for _ in range(2))
+    one, other = (_any_of(files, random) for _ in range(2))
     way = int(random.integers(6))
     if way == 0:
         damage = "a shard lost"
@@ -133,7 +133,7 @@ def _pipeline(random: Random, valid: Path, folder: Path, target: Path, command: 
     path = folder / seeds.PIPELINE
     shutil.copytree(valid / seeds.PIPELINE, path)
     files = sorted(path.rglob("*.*"))
-    file = files[int(random.integers(len(files)))]
+    file = _any_of(files, random)
     data = file.read_bytes()
     if random.random() < 0.1:
         damage = "a file lost"
@@ -151,7 +151,7 @@ def _miniature(random: Random, valid: Path, folder: Path, target: Path, command:
     path = folder / seeds.MINIATURE
     shutil.copytree(valid / seeds.MINIATURE, path)
     files = sorted(path.iterdir())
-    one, other = (files[int(random.integers(len(files)))] for _ in range(2))
+    one, other = (_any_of(files, random) for _ in range(2))
     way = int(random.integers(8))
     if way == 0:
         damage = "a part lost"
@@ -169,6 +169,10 @@ def _miniature(random: Random, valid: Path, folder: Path, target: Path, command:
         damage, data = damage_safetensors(one.read_bytes(), random)
         one.write_bytes(data)
     return damage, path, {"load_miniature": lambda: load_miniature(folder=path)}
+
+
+def _any_of(files: list[Path], random: Random) -> Path:
+    return files[int(random.integers(len(files)))]
 
 
 def _damaged_settings(data: bytes, random: Random) -> bytes:

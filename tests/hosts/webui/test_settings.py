@@ -25,6 +25,21 @@ def masked(client: Client, phrases: str = "the red car", **settings: Any) -> Gen
     return client.txt2img(**REQUEST, alwayson_scripts=with_masks(phrases, **settings))
 
 
+def repainted(client: Client, picture: Image.Image, **more: Any) -> tuple[Generated, Any]:
+    """What becomes of a picture whose car is repainted, and where it has changed, ``(H, W)``."""
+    made = client.img2img(
+        **{**REQUEST, "prompt": OTHERS[0], "seed": 9},
+        init_images=[encoded(picture)],
+        denoising_strength=1.0,
+        mask_blur=0,
+        inpaint_full_res=False,
+        alwayson_scripts=with_masks("the red car", source="probe", use_as_mask=True),
+        **more,
+    )
+    before, after = (np.asarray(each.convert("RGB"), int) for each in (picture, made.images[0]))
+    return made, np.abs(after - before).max(axis=2) > 0
+
+
 class TestMasks:
     def test_the_mask_is_of_the_thing(self, plain: Generated) -> None:
         assert 0.02 < np.asarray(plain.images[1]).mean() / 255 < 0.7
@@ -113,16 +128,7 @@ class TestInfotext:
 class TestRepainting:
     def test_only_what_is_named_is_changed(self, client: Client, plain: Generated) -> None:
         picture, mask = plain.images[:2]
-        made = client.img2img(
-            **{**REQUEST, "prompt": OTHERS[0], "seed": 9},
-            init_images=[encoded(picture)],
-            denoising_strength=1.0,
-            mask_blur=0,
-            inpaint_full_res=False,
-            alwayson_scripts=with_masks("the red car", source="probe", use_as_mask=True),
-        )
-        before, after = (np.asarray(each.convert("RGB"), int) for each in (picture, made.images[0]))
-        is_changed = np.abs(after - before).max(axis=2) > 0
+        _, is_changed = repainted(client, picture)
         far = np.asarray(_grown(mask, 24)) == 0
         assert is_changed.any()
         assert not is_changed[far].any()
@@ -134,17 +140,7 @@ class TestRepainting:
         left, upper, right, lower = mask.getbbox() or (0, 0, 0, 0)
         drawn = Image.new("L", picture.size)
         drawn.paste(255, (left, upper, (left + right) // 2, lower))
-        made = client.img2img(
-            **{**REQUEST, "prompt": OTHERS[0], "seed": 9},
-            init_images=[encoded(picture)],
-            mask=encoded(drawn),
-            denoising_strength=1.0,
-            mask_blur=0,
-            inpaint_full_res=False,
-            alwayson_scripts=with_masks("the red car", source="probe", use_as_mask=True),
-        )
-        before, after = (np.asarray(each.convert("RGB"), int) for each in (picture, made.images[0]))
-        is_changed = np.abs(after - before).max(axis=2) > 0
+        made, is_changed = repainted(client, picture, mask=encoded(drawn))
         assert is_changed.any()
         assert not is_changed[np.asarray(_grown(drawn, 24)) == 0].any()
         used = made.images[-1]
