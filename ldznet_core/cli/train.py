@@ -52,6 +52,9 @@ class Options(DataOptions):
         "a third of a second each on a core",
     )
     crop: int = option(128, "vae: side of the crops in pixels, a multiple of 64")
+    channels: str = option(
+        "32,32,64,64", "vae: of its four levels, from the picture's to the latents', by 32"
+    )
     resume: bool = option(False, "go on from the run's saved state")
 
 
@@ -60,7 +63,7 @@ def run(options: Options) -> dict[str, object] | None:
     try:
         from accelerate import PartialState
 
-        from ..training import Plan, make_stage, train
+        from ..training import Plan, Setup, make_stage, train
     except ImportError as error:
         raise InputError(
             f"training needs the packages of the extra `train`, {error.name} is missing: "
@@ -81,19 +84,19 @@ def run(options: Options) -> dict[str, object] | None:
     )
     taps = parse_blocks(options.taps)
     if options.data is None:
-        stage: Stage = make_stage(
-            options.stage,
-            options.folder,
+        setup = Setup(
             world=options.world,
             scenes=options.scenes,
             side=options.side or _SCENE_SIDE,
             crop=options.crop,
             seed=options.seed,
+            channels=parse_channels(options.channels),
             kind=options.kind,
-            taps=taps,
+            taps=tuple(taps),
             paintings=options.paintings,
             start=options.start,
         )
+        stage: Stage = make_stage(options.stage, options.folder, setup)
     else:
         stage = _on_data(options, options.data, taps)
     done = train(stage, plan, options.folder, resume=options.resume)
@@ -149,6 +152,23 @@ def parse_blocks(text: str) -> list[int]:
             )
         blocks += range(int(first), int(last) + 1)
     return blocks
+
+
+def parse_channels(text: str) -> tuple[int, ...]:
+    """Channels from a list of numbers.
+
+    >>> parse_channels("32, 64")
+    (32, 64)
+
+    Raises:
+        InputError: It is no such list.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise InputError(
+            f'expected channels such as "32,64,128,128", got {text!r}: write four numbers'
+        )
+    return tuple(map(int, parts))
 
 
 def describe(report: dict[str, object]) -> str:

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from diffusers.training_utils import EMAModel
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
@@ -22,6 +24,12 @@ from ..errors import InputError
 from .log import TrainingLog
 from .plan import Batch, MeasuredStage, Plan, Stage
 from .saved_state import find_state, fresh_state, publish_state
+
+_UNREADABLE = (
+    *(RuntimeError, ValueError, LookupError, OSError, EOFError),
+    *(SafetensorError, UnpicklingError),
+)
+"""What torch, safetensors and Accelerate raise of states that do not fit or are damaged."""
 
 
 @dataclass
@@ -68,7 +76,8 @@ def train(stage: Stage, plan: Plan, run: Path, *, resume: bool) -> int:
         The steps done so far, over all runs.
 
     Raises:
-        InputError: a state exists but ``resume`` is false, or the other way round.
+        InputError: a state exists but ``resume`` is false, or the other way round; or it is of
+            another training.
     """
     set_seed(plan.seed)
     accelerator = Accelerator(
@@ -86,7 +95,7 @@ def train(stage: Stage, plan: Plan, run: Path, *, resume: bool) -> int:
     progress = _Progress()
     accelerator.register_for_checkpointing(*([average] if average else []), progress)
     if state:
-        accelerator.load_state(str(state))
+        _load(accelerator, state)
     if average:
         average.to(accelerator.device)
     _Runner(stage, plan, run, accelerator, objective, optimizer, average, trained, progress).run()
@@ -257,3 +266,18 @@ def _checked_state(folder: Path, resume: bool) -> Path | None:
     if resume and not state:
         raise InputError(f"expected a saved state in {folder}, found none: leave out --resume")
     return state
+
+
+def _load(accelerator: Accelerator, state: Path) -> None:
+    """Take over a saved state.
+
+    Raises:
+        InputError: It is of networks of other sizes, kept another average, or is damaged.
+    """
+    try:
+        accelerator.load_state(str(state))
+    except _UNREADABLE as error:
+        raise InputError(
+            f"expected a state of this very training in {state}, got another or a damaged one: "
+            "repeat the flags that it was begun with, or choose another --folder"
+        ) from error

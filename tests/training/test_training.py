@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from ldznet_core.checkpoint import load_head
 from ldznet_core.errors import InputError
 from ldznet_core.head.config import Kind
 from ldznet_core.miniature import load_miniature
-from ldznet_core.training import Plan, SceneCache, Stage, make_stage, train
+from ldznet_core.miniature.vae import load_vae
+from ldznet_core.training import Plan, SceneCache, Setup, Stage, make_stage, train
 from ldznet_core.training.cache import latents_name
 from ldznet_core.training.saved_state import find_state
 from ldznet_core.weights import read_weights
@@ -33,7 +34,7 @@ def plan(steps: int = 10, minutes: float = 10.0) -> Plan:
 
 def stage(name: str, run: Path, **further: Any) -> Stage:
     sizes = {"world": "small", "scenes": 8, "side": SIDE, "crop": SIDE, "seed": 0}
-    return make_stage(name, run, **sizes, **further)
+    return make_stage(name, run, Setup(**{**sizes, **further}))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,7 +42,7 @@ def small_samples() -> Iterator[None]:
     """Sheets of pictures that took two steps, and no more scenes held out than are shown."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ldznet_core.training.ldm._SHEET_STEPS", 2)
-        patch.setattr("ldznet_core.training._HELD_OUT", 64)
+        patch.setattr("ldznet_core.training.setup._HELD_OUT", 64)
         yield
 
 
@@ -193,6 +194,30 @@ def test_there_must_be_a_state_to_go_on_with(finished: Path, tmp_path: Path) -> 
         train(stage("vae", tmp_path), plan(), tmp_path, resume=True)
 
 
+def _with_another_average(run: Path) -> None:
+    train(stage("vae", run), replace(plan(), average=0), run, resume=True)
+
+
+def _with_other_channels(run: Path) -> None:
+    train(stage("vae", run, channels=(32, 32, 32, 32)), plan(), run, resume=True)
+
+
+def _with_a_cut_file(run: Path) -> None:
+    file = max((run / "vae" / "state").iterdir(), key=lambda each: each.stat().st_size)
+    file.write_bytes(file.read_bytes()[:1000])
+    train(stage("vae", run), plan(), run, resume=True)
+
+
+@pytest.mark.parametrize("go_on", [_with_another_average, _with_other_channels, _with_a_cut_file])
+def test_a_state_that_is_not_this_training_s_is_refused(
+    go_on: Callable[[Path], None], finished: Path, tmp_path: Path
+) -> None:
+    for name in ("cache", "vae"):
+        shutil.copytree(finished / name, tmp_path / name)
+    with pytest.raises(InputError, match="repeat the flags that it was begun with"):
+        go_on(tmp_path)
+
+
 def test_a_stop_between_the_names_of_a_new_state_loses_none(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished / "cache", tmp_path / "cache")
     (tmp_path / "vae").mkdir()
@@ -206,7 +231,21 @@ def test_a_stop_between_the_names_of_a_new_state_loses_none(finished: Path, tmp_
 
 def test_an_unknown_world_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="small"):
-        make_stage("vae", tmp_path, world="large", scenes=8, side=64, crop=64, seed=0)
+        stage("vae", tmp_path, world="large")
+
+
+@pytest.mark.parametrize("channels", [(32, 64, 128), (32, 64, 128, 100), (0, 32, 32, 32)])
+def test_channels_that_make_no_vae_are_refused(channels: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="4 multiples of 32"):
+        Setup(world="small", scenes=8, side=64, crop=64, seed=0, channels=channels)
+
+
+def test_the_next_stage_learns_on_the_latents_of_a_vae_of_any_width(tmp_path: Path) -> None:
+    wide = stage("vae", tmp_path, channels=(32, 64, 128, 128))
+    train(wide, plan(steps=1), tmp_path, resume=False)
+    vae = load_vae(tmp_path / "weights" / "vae")
+    assert tuple(vae.config.block_out_channels) == (32, 64, 128, 128)
+    assert stage("ldm", tmp_path).batch(plan(), 0, 0)["latents"].shape == (2, 4, 8, 8)
 
 
 def test_the_learning_rate_warms_up_and_falls_to_a_hundredth() -> None:
