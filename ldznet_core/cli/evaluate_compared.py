@@ -21,6 +21,7 @@ from ..evaluation.comparison.figures import (
     tally,
 )
 from ..evaluation.comparison.gains import Compared, Gain, gains, table_with_gains
+from ..evaluation.comparison.spread import Several, spreads, table_of_spreads
 from ..evaluation.comparison.ways import Way, ways_named
 from ..evaluation.edges import evaluate_edges, find_snaps
 from ..evaluation.looks import looks_to_compare
@@ -93,6 +94,8 @@ def compare(which: Comparison, ask: ComparedAsk) -> Report:
 def describe(measured: Mapping[str, Mapping[str, Any]]) -> str:
     """The figures of what was compared as a table."""
     first = next(iter(measured.values()))
+    if "heads" in first:
+        return table_of_spreads({way: Several.from_json(each) for way, each in measured.items()})
     if "gains" in first:
         return table_with_gains({name: _as_compared(each) for name, each in measured.items()})
     if "cost" in first:
@@ -117,17 +120,30 @@ def _compare_training_free(ask: ComparedAsk) -> Report:
 
 
 def _compare_looks(ask: ComparedAsk) -> Report:
-    """The same of all that a trained head can be shown, and its gains over what users get."""
-    report = {}
-    for head, segmenter in ask.heads.items():
-        judged = _judge(ask, looks_to_compare(segmenter, are_painted=ask.are_painted))
-        default = next(iter(judged.values()))
-        found = {}
-        for name, each in judged.items():
-            gained = gains(each.tally, each.chosen, default.tally, default.chosen)
-            found[name] = asdict(Compared(each.figures, {} if each is default else gained))
-        report[f"looks of `{head}` on {ask.split}, {ask.count} scenes"] = found
-    return report
+    """The same of all that a trained head can be shown, and its gains over what users get.
+
+    Of several heads with the same ways also what they have in common.
+    """
+    scenes = f"on {ask.split}, {ask.count} scenes"
+    found = {head: _looks_of(segmenter, ask) for head, segmenter in ask.heads.items()}
+    report = {f"looks of `{head}` {scenes}": _as_json(each) for head, each in found.items()}
+    if len(found) > 1:
+        report[f"looks of {len(found)} heads {scenes}"] = _as_json(spreads(list(found.values())))
+    return {name: each for name, each in report.items() if each}
+
+
+def _looks_of(segmenter: Segmenter, ask: ComparedAsk) -> dict[str, Compared]:
+    judged = _judge(ask, looks_to_compare(segmenter, are_painted=ask.are_painted))
+    default = next(iter(judged.values()))
+    found = {}
+    for name, each in judged.items():
+        gained = gains(each.tally, each.chosen, default.tally, default.chosen)
+        found[name] = Compared(each.figures, {} if each is default else gained)
+    return found
+
+
+def _as_json(measured: Mapping[str, Compared | Several]) -> dict[str, Any]:
+    return {way: asdict(each) for way, each in measured.items()}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -46,6 +46,11 @@ class Design:
         return self.kind == "rgbnet"
 
     @property
+    def is_loadable(self) -> bool:
+        """Whether `load_head` knows the kind; the others are built here alone."""
+        return self.kind in ("ldznet", "compact")
+
+    @property
     def pace(self) -> Pace:
         """How it is trained, against the study's settings."""
         return FROM_NOTHING if self.kind == "compact" else FROM_UNET

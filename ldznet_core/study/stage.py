@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..capture import BEST_TIMESTEP, Features
+from ..checkpoint import CONFIG_KEY, encode_config
 from ..head import AnyHead
 from ..training.cache import to_unit_range
 from ..training.losses import mask_losses
@@ -84,8 +86,12 @@ class CellStage:
         return grid(torch.stack(rows), 3)
 
     def publish(self, folder: Path, provenance: str) -> None:
-        """Write the averaged weights, which are then measured."""
-        write_weights(self.head.state_dict(), folder / self.name, {"training": provenance}, None)
+        """Write the averaged weights, which are then measured; as a head where it can be one."""
+        metadata = {"training": provenance}
+        if self._design.is_loadable:
+            config = replace(self.head.config, training=provenance)
+            metadata[CONFIG_KEY] = encode_config(config)
+        write_weights(self.head.state_dict(), folder / self.name, metadata, None)
 
     def _read(self, scenes: list[int]) -> Tensor:
         """What stands for the latents of these scenes."""

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from ldznet_core import Segmenter, load_head, load_miniature
+from ldznet_core import Segmenter, load_head, load_miniature, save_head
 from ldznet_core.cli import main
 from ldznet_core.errors import InputError
 from ldznet_core.evaluation.cases import Case, cases
 from ldznet_core.evaluation.comparison.figures import THRESHOLDS, Chosen, Tally, Verdict, figures
 from ldznet_core.evaluation.comparison.gains import Compared, Gain, gain, gains, table_with_gains
 from ldznet_core.evaluation.comparison.sight import Sight
+from ldznet_core.evaluation.comparison.spread import Several, Spread, spreads, table_of_spreads
 from ldznet_core.evaluation.comparison.ways import Way, by_capture, by_segmenter
 from ldznet_core.evaluation.looks import looks_to_compare
 from ldznet_core.miniature import Miniature
@@ -242,6 +244,65 @@ class TestGains:
         assert default[2] == "-"
         assert other[2] == "**+0.100** (+0.020 to +0.200)"
         assert other[4] == "+0.100 (-0.020 to +0.200)"
+
+
+class TestSeveralHeads:
+    """What heads of several seeds have in common."""
+
+    def heads(self, *gained: float) -> list[dict[str, Compared]]:
+        tally = Tally([verdict(0.5, 0)], [0.1])
+        reached = figures(tally, Chosen(0.5, 0.5), cost=2.0)
+        return [
+            {
+                "default": Compared(replace(reached, things_miou=0.5), {}),
+                "other": Compared(
+                    replace(reached, things_miou=0.5 + each),
+                    {"things_miou": Gain(each, -1, 1), "stuff_precision": None},
+                ),
+            }
+            for each in gained
+        ]
+
+    def test_figures_and_gains_are_means_between_the_lowest_and_the_highest(self) -> None:
+        found = spreads(self.heads(0.1, 0.3, 0.2))
+        assert found["other"].heads == 3
+        assert found["other"].figures["things_miou"] == Spread(0.7, 0.6, 0.8)
+        assert found["other"].gains == {"things_miou": Spread(0.2, 0.1, 0.3)}
+        assert found["default"].gains == {}
+
+    def test_only_a_gain_that_every_head_has_is_bold(self) -> None:
+        lines = [table_of_spreads(spreads(self.heads(0.1, last))) for last in (0.2, -0.2)]
+        sure, chance = (line.splitlines()[3].split(" | ") for line in lines)
+        assert sure[3:5] == ["0.65 (0.60 to 0.70)", "**+0.150** (+0.100 to +0.200)"]
+        assert chance[4] == "-0.050 (-0.200 to +0.100)"
+        assert sure[6] == "-"  # no scene shows stuff
+
+    def test_heads_with_ways_of_their_own_have_nothing_in_common(self) -> None:
+        one, other = self.heads(0.1, 0.2)
+        assert spreads([one, {"default": other["default"]}]) == {}
+
+    def test_they_are_stored_as_json(self) -> None:
+        (way,) = list(spreads(self.heads(0.1, 0.2)).values())[1:]
+        stored = Several.from_json(json.loads(json.dumps(asdict(way))))
+        assert table_of_spreads({"way": stored}) == table_of_spreads({"way": way})
+
+
+@pytest.mark.slow
+def test_the_command_tells_what_two_heads_have_in_common(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    twin = tmp_path / "twin"
+    save_head(load_head("miniature-compact"), twin)
+    words = ["evaluate", "--what", "looks", "--split", "iid", "--count", "1", "--validation", "1"]
+    words += ["--way", "t = 300", "--head", "miniature-compact", "--other-head", str(twin)]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert f"looks of `{twin}` on iid, 1 scenes:" in shown
+    common = shown.partition("looks of 2 heads on iid, 1 scenes:")[2]
+    default, _, other, *_ = (line.split(" | ") for line in common.strip().splitlines()[2:])
+    assert default[2] == "-"
+    mean, low, high = re.findall(r"[-+]\d\.\d+", other[4])
+    assert mean == low == high
 
 
 def test_the_command_wants_a_head_that_reads_features(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,8 @@ import torch
 
 pytest.importorskip("accelerate", reason="a study needs the extra `train`")
 
+from ldznet_core.checkpoint import load_head
+from ldznet_core.errors import CheckpointError
 from ldznet_core.miniature import load_miniature
 from ldznet_core.study.cells import Cell, CellFigures
 from ldznet_core.study.designs import DESIGNS, TABLES, make_head
@@ -79,6 +81,24 @@ def test_finished_cells_are_only_read(material: Material, tmp_path: Path) -> Non
     assert [each.cell.seed for each in done] == [0, 1]
     assert str(done[0].parameters).startswith("7")
     assert weights.stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("name", ["compact", "ld-znet"])
+def test_a_head_that_is_kept_can_be_loaded_and_says_how_it_was_trained(
+    name: str, material: Material, tmp_path: Path
+) -> None:
+    work(tmp_path, [Cell(name, SCENES, 0)], material, 10, keeps=True)
+    head = load_head(tmp_path / "cells" / "weights" / f"{name}-{SCENES}-0")
+    assert head.config.taps == DESIGNS[name].taps
+    assert "steps" in head.config.training
+
+
+def test_a_design_of_the_study_alone_is_never_taken_for_a_head(
+    material: Material, tmp_path: Path
+) -> None:
+    work(tmp_path, [Cell("concatenation", SCENES, 0)], material, 10, keeps=True)
+    with pytest.raises(CheckpointError, match="other weights"):
+        load_head(tmp_path / "cells" / "weights" / f"concatenation-{SCENES}-0")
 
 
 def test_without_minutes_nothing_is_begun(material: Material, tmp_path: Path) -> None:
