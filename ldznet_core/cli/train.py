@@ -44,7 +44,9 @@ class Options(DataOptions):
     kind: Literal["ldznet", "compact"] = option("ldznet", "head: the paper's, or our small one")
     taps: str = option("6-10", 'head: blocks that it reads, such as "6-10,13"; "" is none')
     start: Path | None = option(
-        None, "head: a head's file to go on from, such as a converted one, or a built-in one's name"
+        None,
+        "weights to go on from in a new run: a head's file, such as a converted one, or a built-in "
+        'one\'s name; of the others a folder of weights, or "miniature"',
     )
     paintings: int = option(
         0,
@@ -53,7 +55,9 @@ class Options(DataOptions):
     )
     crop: int = option(128, "vae: side of the crops in pixels, a multiple of 64")
     channels: str = option(
-        "32,32,64,64", "vae: of its four levels, from the picture's to the latents', by 32"
+        "",
+        "vae: of its four levels, from the picture's to the latents', in multiples of 32 (default: "
+        "32,32,64,64, or those of --start)",
     )
     resume: bool = option(False, "go on from the run's saved state")
 
@@ -90,7 +94,7 @@ def run(options: Options) -> dict[str, object] | None:
             side=options.side or _SCENE_SIDE,
             crop=options.crop,
             seed=options.seed,
-            channels=parse_channels(options.channels),
+            channels=parse_channels(options.channels) if options.channels else None,
             kind=options.kind,
             taps=tuple(taps),
             paintings=options.paintings,

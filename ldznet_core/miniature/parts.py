@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..errors import CheckpointError
 from ..sizes import sizes_read
 from ..stored import check_fit
-from ..weights import read_weights, write_weights
+from ..weights import read_metadata, read_weights, write_weights
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The folder of the weights that come with the package."""
@@ -22,7 +22,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 ANOTHER_FOLDER = "name the folder that `ldznet train` has written"
 """What helps against parts of something else."""
 
-_CONFIG_KEY = "miniature"
+_CONFIG_KEY, _TRAINING_KEY = "miniature", "training"
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -34,7 +34,7 @@ def save_part(
     halved = {
         name: value.half() if value.is_floating_point() else value for name, value in state.items()
     }
-    write_weights(halved, path, {_CONFIG_KEY: json.dumps(config), "training": provenance})
+    write_weights(halved, path, {_CONFIG_KEY: json.dumps(config), _TRAINING_KEY: provenance})
 
 
 def load_part(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -54,6 +54,15 @@ def load_part(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     with part_read(path):
         config = dict(json.loads(metadata[_CONFIG_KEY]))
     return floats, config
+
+
+def training_of(path: Path) -> str:
+    """What a part's file says in words of where its weights come from.
+
+    Raises:
+        CheckpointError: The files are missing or damaged.
+    """
+    return read_metadata(path).get(_TRAINING_KEY, "")
 
 
 def part_read(path: Path) -> AbstractContextManager[None]:

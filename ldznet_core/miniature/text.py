@@ -21,7 +21,7 @@ from .parts import filled, load_part, part_read, save_part
 
 __all__ = ["TextEncoder", "load_text_encoder", "save_text_encoder", "tokenize", "tokens_of"]
 
-_ROWS_KEY = "token_ids"
+_ROWS_KEY, _EMBEDDING = "token_ids", "embeddings.token_embedding.weight"
 _HEAD_WIDTH = 32  # of attention
 _WIDEST, _MOST_LAYERS = 4096, 64  # beyond which a configuration is taken for damaged
 
@@ -73,6 +73,25 @@ class TextEncoder(nn.Module):
 def tokens_of(words: Iterable[str]) -> tuple[int, ...]:
     """The token ids that any text of these words is made of; start and end among them."""
     return tuple(sorted({token for word in words for token in tokenizer()(word)["input_ids"]}))
+
+
+def over_tokens(encoder: TextEncoder, token_ids: Sequence[int]) -> TextEncoder:
+    """An encoder over other tokens, to be trained; it goes on from what another has learned.
+
+    Args:
+        encoder: Lends its weights, and the embeddings of the tokens that both know.
+        token_ids: As of `TextEncoder`; those that are new have fresh embeddings.
+    """
+    grown = TextEncoder(token_ids, encoder.width, encoder.layers)
+    state = encoder.transformer.state_dict()
+    lent, rows = state[_EMBEDDING], grown.transformer.state_dict()[_EMBEDDING].clone()
+    known = {token: row for row, token in enumerate(encoder.token_ids)}
+    for row, token in enumerate(token_ids):
+        if token in known:
+            rows[row] = lent[known[token]]
+    rows[-1] = lent[-1]  # of all other tokens
+    grown.transformer.load_state_dict({**state, _EMBEDDING: rows})
+    return grown
 
 
 def save_text_encoder(encoder: TextEncoder, path: Path, provenance: str) -> None:

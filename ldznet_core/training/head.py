@@ -25,10 +25,10 @@ from ..probe import probe_features
 from ..taps import BLOCKS, Taps
 from ..world import Draw, Phrase, caption, draw_phrases, mask_of, scenes_with_masks
 from .cache import SceneCache, latents_name, to_unit_range, unet_name
-from .heads import HeadPlan, first_head, told_with
+from .heads import HeadPlan, first_head
 from .losses import mask_losses
 from .paintings import Paintings
-from .plan import Batch, Plan
+from .plan import Batch, Plan, told_with
 from .randomness import timestep_from
 from .sheets import grid, tinted
 

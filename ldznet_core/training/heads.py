@@ -84,15 +84,6 @@ def first_head(
     return LDZNetHead.from_unet(unet_weights(), config)
 
 
-def told_with(earlier: str, provenance: str) -> str:
-    """What a head says of its training: after what it was begun from, if it was trained before.
-
-    >>> told_with("", "10 steps"), told_with("10 steps", "5 steps")
-    ('10 steps', '10 steps; then 5 steps')
-    """
-    return f"{earlier}; then {provenance}" if earlier else provenance
-
-
 def _continued(plan: HeadPlan, start: Path, family: str, unet: UNetConfig) -> AnyHead:
     head = load_head(start).requires_grad_(True)
     config = head.config

@@ -11,15 +11,23 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..frames import STRIDE
-from ..miniature.networks import build_unet, save_unet
+from ..miniature.networks import build_unet, load_unet, save_unet
+from ..miniature.parts import training_of
 from ..miniature.sampling import GUIDANCE, Guidance, sample
-from ..miniature.text import TextEncoder, save_text_encoder, tokenize, tokens_of
+from ..miniature.text import (
+    TextEncoder,
+    load_text_encoder,
+    over_tokens,
+    save_text_encoder,
+    tokenize,
+    tokens_of,
+)
 from ..miniature.vae import decode, encode
 from ..noise import NoiseSchedule
 from ..unet import UNet
 from ..world import Draw, caption, draw_layout, vocabulary
 from .cache import SceneCache
-from .plan import Batch, Plan
+from .plan import Batch, Plan, told_with
 from .randomness import generator_for
 from .sheets import grid
 
@@ -60,12 +68,24 @@ class LDMStage:
     name = "ldm"
 
     def __init__(
-        self, scenes: SceneCache, vae: AutoencoderKL, vae_name: str, *, sheet_columns: int = 8
+        self,
+        scenes: SceneCache,
+        vae: AutoencoderKL,
+        vae_name: str,
+        *,
+        start: Path | None = None,
+        sheet_columns: int = 8,
     ) -> None:
         self._scenes, self._vae = scenes, vae
         self._latents = scenes.latents(vae_name, lambda images: encode(vae, images.to(vae.device)))
-        self._text_encoder = TextEncoder(tokens_of(vocabulary(scenes.world)))
-        self._unet = build_unet(self._text_encoder.width)
+        tokens = tokens_of(vocabulary(scenes.world))
+        if start is None:
+            self._text_encoder, self._earlier = TextEncoder(tokens), ""
+            self._unet = build_unet(self._text_encoder.width)
+        else:
+            self._text_encoder = over_tokens(load_text_encoder(start / "text_encoder"), tokens)
+            self._unet = load_unet(start / "unet").requires_grad_(True)
+            self._earlier = training_of(start / "unet")
         self.objective: nn.Module = _Objective(self._unet, self._text_encoder)
         self._columns = sheet_columns
 
@@ -105,8 +125,9 @@ class LDMStage:
 
     def publish(self, folder: Path, provenance: str) -> None:
         """Write ``unet`` and ``text_encoder``."""
-        save_unet(self._unet, folder / "unet", provenance)
-        save_text_encoder(self._text_encoder, folder / "text_encoder", provenance)
+        training = told_with(self._earlier, provenance)
+        save_unet(self._unet, folder / "unet", training)
+        save_text_encoder(self._text_encoder, folder / "text_encoder", training)
 
 
 def _noise(shape: torch.Size, generator: torch.Generator) -> Tensor:

@@ -102,3 +102,12 @@ class MeasuredStage(Stage, Protocol):
 
     def figures(self) -> dict[str, float]:
         """Figures for the log, by name; asked for before each sample sheet."""
+
+
+def told_with(earlier: str, provenance: str) -> str:
+    """What weights say of their training: after what they were begun from, if there was any.
+
+    >>> told_with("", "10 steps"), told_with("10 steps", "5 steps")
+    ('10 steps', '10 steps; then 5 steps')
+    """
+    return f"{earlier}; then {provenance}" if earlier else provenance

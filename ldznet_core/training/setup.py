@@ -12,6 +12,7 @@ from accelerate.utils import set_seed
 
 from ..errors import InputError
 from ..head.config import Kind
+from ..miniature.parts import WEIGHTS
 from ..taps import BLOCKS
 from ..world import WORLDS
 from .cache import SceneCache, latents_name
@@ -20,6 +21,7 @@ from .plan import Stage
 
 StageName = Literal["vae", "ldm", "head"]
 _HELD_OUT = 500
+_OURS = "miniature"
 _LEVELS = 4  # of a VAE whose latents have an eighth of the picture's side
 _GROUPS = 32  # of its normalisation, which every level must be divided by
 
@@ -34,11 +36,13 @@ class Setup:
         side: of their pictures in pixels, a multiple of 64.
         crop: side of what the VAE sees of them, a multiple of 64.
         seed: of fresh weights.
-        channels: the VAE's by level, from the picture's grid to that of the latents.
+        channels: the VAE's by level, from the picture's grid to that of the latents; None for
+            those of `start`, or else the miniature's.
         kind: of the head.
         taps: numbers of the blocks that the head reads.
         paintings: scenes that the head also learns from as the miniature paints them.
-        start: a head to go on from, by its file or name; None for fresh weights.
+        start: weights to go on from, as if they were fresh: a head by its file or name, of the
+            other stages a folder of weights, or "miniature" for those of the package.
     """
 
     world: str
@@ -46,7 +50,7 @@ class Setup:
     side: int
     crop: int
     seed: int
-    channels: tuple[int, ...] = (32, 32, 64, 64)
+    channels: tuple[int, ...] | None = None
     kind: Kind = "ldznet"
     taps: tuple[int, ...] = BLOCKS
     paintings: int = 0
@@ -73,13 +77,19 @@ class Setup:
                 "expected scenes, and a side and a crop in multiples of 64 with the crop no "
                 f"larger, got {self.scenes}, {self.side} and {self.crop}: correct them"
             )
-        if len(self.channels) != _LEVELS or any(
-            each < 1 or each % _GROUPS for each in self.channels
+        channels = self.channels
+        if channels is not None and (
+            len(channels) != _LEVELS or any(each < 1 or each % _GROUPS for each in channels)
         ):
             raise InputError(
                 f"expected the VAE's channels as {_LEVELS} multiples of {_GROUPS}, got "
-                f"{', '.join(map(str, self.channels))}: correct --channels"
+                f"{', '.join(map(str, channels))}: correct --channels"
             )
+
+    @property
+    def start_folder(self) -> Path | None:
+        """Of the weights to go on from, where they are not a head's."""
+        return WEIGHTS if self.start == Path(_OURS) else self.start
 
 
 def make_stage(name: StageName, run: Path, setup: Setup) -> Stage:
@@ -106,13 +116,13 @@ def _make(name: StageName, run: Path, setup: Setup, device: torch.device) -> Sta
     if name == "vae":
         from .vae import VAEStage
 
-        return VAEStage(scenes, held_out, setup.channels, setup.crop)
+        return VAEStage(scenes, held_out, setup.crop, setup.channels, setup.start_folder)
     if name == "ldm":
         from ..miniature.vae import load_vae
         from .ldm import LDMStage
 
         vae = load_vae(weights / "vae").to(device)
-        return LDMStage(scenes, vae, latents_name(weights))
+        return LDMStage(scenes, vae, latents_name(weights), start=setup.start_folder)
     from ..miniature import load_miniature
     from .head import HeadStage
 

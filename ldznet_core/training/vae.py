@@ -10,14 +10,17 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor, nn
 
-from ..miniature.vae import build_vae, measure_scale, save_vae
+from ..errors import InputError
+from ..miniature.parts import training_of
+from ..miniature.vae import build_vae, load_vae, measure_scale, save_vae
 from ..world import Draw
 from .cache import SceneCache, to_unit_range
-from .plan import Batch, Plan
+from .plan import Batch, Plan, told_with
 from .sheets import grid, psnr
 
 _KL_WEIGHT = 1e-6
 _SHEET_SCENES = 16
+_CHANNELS = (32, 32, 64, 64)  # where none are named
 
 
 class _Objective(nn.Module):
@@ -42,9 +45,17 @@ class VAEStage:
     name = "vae"
 
     def __init__(
-        self, scenes: SceneCache, held_out: SceneCache, channels: tuple[int, ...], crop: int
+        self,
+        scenes: SceneCache,
+        held_out: SceneCache,
+        crop: int,
+        channels: tuple[int, ...] | None = None,
+        start: Path | None = None,
     ) -> None:
-        self._vae = build_vae(channels, scenes.side)
+        if start is None:
+            self._vae, self._earlier = build_vae(channels or _CHANNELS, scenes.side), ""
+        else:
+            self._vae, self._earlier = _begun(start / "vae", channels, scenes.side)
         self.objective: nn.Module = _Objective(self._vae)
         self._crop = crop
         self._images, self._held_out = scenes.images(), held_out.images()
@@ -75,4 +86,17 @@ class VAEStage:
         """Write ``vae.safetensors`` with the factor that scales its latents to a deviation of 1."""
         images = to_unit_range(self._held_out[:64]).to(self._vae.device)
         self._vae.register_to_config(scaling_factor=measure_scale(self._vae, images))
-        save_vae(self._vae, folder / "vae", provenance)
+        save_vae(self._vae, folder / "vae", told_with(self._earlier, provenance))
+
+
+def _begun(path: Path, channels: tuple[int, ...] | None, side: int) -> tuple[AutoencoderKL, str]:
+    """A VAE to go on from, and what it says of its training so far."""
+    vae = load_vae(path).requires_grad_(True)
+    found = tuple(vae.config.block_out_channels)
+    if channels not in (None, found):
+        raise InputError(
+            f"expected a VAE of channels {channels} in {path}, got {found}: leave out --channels, "
+            "or --start"
+        )
+    vae.register_to_config(sample_size=side)
+    return vae, training_of(path)

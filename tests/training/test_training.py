@@ -1,6 +1,7 @@
 """Training as its commands run it, on few scenes and few steps."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,10 +16,12 @@ import torch
 pytest.importorskip("accelerate", reason="training needs the extra `train`")
 
 from ldznet_core.checkpoint import load_head
-from ldznet_core.errors import InputError
+from ldznet_core.errors import CheckpointError, InputError
 from ldznet_core.head.config import Kind
 from ldznet_core.miniature import load_miniature
+from ldznet_core.miniature.parts import WEIGHTS, training_of
 from ldznet_core.miniature.vae import load_vae
+from ldznet_core.tokenizer import tokenize
 from ldznet_core.training import Plan, SceneCache, Setup, Stage, make_stage, train
 from ldznet_core.training.cache import latents_name
 from ldznet_core.training.saved_state import find_state
@@ -103,6 +106,53 @@ class TestGoingOnFromAnotherHead:
     def test_of_other_taps_it_is_refused(self, finished: Path) -> None:
         with pytest.raises(InputError, match=r"of taps \[6, 7\] in miniature-compact, got"):
             stage("head", finished, kind="compact", taps=(6, 7), start=Path("miniature-compact"))
+
+
+class TestGoingOnFromOtherWeights:
+    """The stages before the heads, in runs of their own that begin where others ended."""
+
+    def test_a_vae_has_its_weights_and_its_story(self, finished: Path, tmp_path: Path) -> None:
+        shutil.copytree(finished / "cache", tmp_path / "cache")
+        ours = stage("vae", tmp_path, start=finished / "weights")
+        begun = ours.objective.get_submodule("vae")
+        start = load_vae(finished / "weights" / "vae")
+        for name, value in start.state_dict().items():
+            assert torch.equal(begun.state_dict()[name], value)
+        assert all(each.requires_grad for each in begun.parameters())
+        ours.publish(tmp_path / "weights", "3 steps")
+        told = training_of(tmp_path / "weights" / "vae")
+        assert re.fullmatch(r"vae: 10 steps, .*; then 3 steps", told)
+
+    def test_a_vae_of_other_channels_is_refused(self, finished: Path) -> None:
+        with pytest.raises(
+            InputError, match=r"channels \(32, 64, 64, 64\) .* got \(32, 32, 64, 64\)"
+        ):
+            stage("vae", finished, start=finished / "weights", channels=(32, 64, 64, 64))
+
+    def test_the_miniature_learns_more_words(self, finished: Path, tmp_path: Path) -> None:
+        shutil.copytree(finished / "weights", tmp_path / "weights")
+        ours = stage("ldm", tmp_path, world="full", start=Path("miniature"))
+        encoder, unet = (ours.objective.get_submodule(name) for name in ("text_encoder", "unet"))
+        start = load_miniature()
+        known, new = tokenize(["a red car"]), tokenize(["a red rooster"])
+        with torch.no_grad():
+            assert torch.equal(encoder(known), start.text_encoder(known))
+            assert not torch.equal(encoder(new), start.text_encoder(new))
+        for name, value in start.unet.state_dict().items():
+            assert torch.equal(unet.state_dict()[name], value)
+        assert all(each.requires_grad for each in ours.objective.parameters())
+
+    def test_it_is_a_new_run(self, finished: Path, tmp_path: Path) -> None:
+        shutil.copytree(finished / "weights", tmp_path / "weights")
+        begun = stage("ldm", tmp_path, start=Path("miniature"))
+        assert train(begun, plan(1), tmp_path, resume=False) == 1
+        told = training_of(tmp_path / "weights" / "unet")
+        shipped = training_of(WEIGHTS / "unet")
+        assert told == f"{shipped}; then ldm: 1 steps, 2 samples, 0 minutes, seed 0"
+
+    def test_there_must_be_some(self, finished: Path, tmp_path: Path) -> None:
+        with pytest.raises(CheckpointError, match="vae"):
+            stage("vae", finished, start=tmp_path)
 
 
 class TestPaintings:

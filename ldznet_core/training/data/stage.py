@@ -20,9 +20,8 @@ from ...pictures import size_of
 from ...segmenter import Segmenter
 from ...world.draw import Draw
 from ..cache import to_unit_range
-from ..heads import told_with
 from ..losses import mask_losses
-from ..plan import Batch, Plan
+from ..plan import Batch, Plan, told_with
 from ..sheets import grid, tinted
 from .crops import square_around
 from .frozen import FrozenModel, features_of
