@@ -68,6 +68,8 @@ def run(options: Options) -> dict[str, object] | None:
         from accelerate import PartialState
 
         from ..training import Plan, Setup, make_stage, train
+        from ..training.plan import stage_name
+        from ..training.saved_state import checked_state
     except ImportError as error:
         raise InputError(
             f"training needs the packages of the extra `train`, {error.name} is missing: "
@@ -86,6 +88,8 @@ def run(options: Options) -> dict[str, object] | None:
         sample_minutes=options.sample_minutes,
         accumulate=options.accumulate,
     )
+    folder = options.folder / stage_name(options.stage, options.kind)
+    checked_state(folder, resume=options.resume)  # before scenes or pictures are made
     taps = parse_blocks(options.taps)
     if options.data is None:
         setup = Setup(

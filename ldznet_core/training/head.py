@@ -28,7 +28,7 @@ from .cache import SceneCache, latents_name, to_unit_range, unet_name
 from .heads import HeadPlan, first_head
 from .losses import mask_losses
 from .paintings import Paintings
-from .plan import Batch, Plan, told_with
+from .plan import Batch, Plan, stage_name, told_with
 from .randomness import timestep_from
 from .sheets import grid, tinted
 
@@ -144,7 +144,7 @@ class HeadStage:
             paintings: How many of the scenes it also learns from as the miniature paints them.
             start: A head to go on from, in the place of fresh weights.
         """
-        self.name = "head" if kind == "ldznet" else f"head-{kind}"
+        self.name = stage_name("head", kind)
         self._scenes, self._held_out, self._miniature = scenes, held_out, miniature
         self._latents = scenes.latents(
             latents_name(weights),

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from ..errors import InputError
 from .log import TrainingLog
 from .plan import Batch, MeasuredStage, Plan, Stage
-from .saved_state import find_state, fresh_state, publish_state
+from .saved_state import checked_state, fresh_state, publish_state
 
 _UNREADABLE = (
     *(RuntimeError, ValueError, LookupError, OSError, EOFError),
@@ -86,7 +86,7 @@ def train(stage: Stage, plan: Plan, run: Path, *, resume: bool) -> int:
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     folder = run / stage.name
-    state = _checked_state(folder, resume)
+    state = checked_state(folder, resume=resume)
     trained = [each for each in stage.objective.parameters() if each.requires_grad]
     stage.objective.to(accelerator.device)
     average = EMAModel(trained, decay=plan.average, foreach=True) if plan.average else None
@@ -253,19 +253,6 @@ class _Runner:
 def lacks_accelerator() -> bool:
     """Whether training is on the CPU; Accelerate must be told, or it takes each process for one."""
     return not torch.accelerator.is_available()
-
-
-def _checked_state(folder: Path, resume: bool) -> Path | None:
-    """The saved state to go on with, or None for a new run."""
-    state = find_state(folder)
-    if state and not resume:
-        raise InputError(
-            f"expected a new run, found a saved state in {folder}: add --resume to go on with it, "
-            "or choose another --folder"
-        )
-    if resume and not state:
-        raise InputError(f"expected a saved state in {folder}, found none: leave out --resume")
-    return state
 
 
 def _load(accelerator: Accelerator, state: Path) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 from ..errors import InputError
+from ..head.config import Kind
 
 Batch = dict[str, Any]
 
@@ -102,6 +103,15 @@ class MeasuredStage(Stage, Protocol):
 
     def figures(self) -> dict[str, float]:
         """Figures for the log, by name; asked for before each sample sheet."""
+
+
+def stage_name(stage: str, kind: Kind) -> str:
+    """The name of a stage's folder; heads of two kinds may learn side by side.
+
+    >>> stage_name("head", "compact"), stage_name("head", "ldznet"), stage_name("vae", "ldznet")
+    ('head-compact', 'head', 'vae')
+    """
+    return f"{stage}-{kind}" if stage == "head" and kind != "ldznet" else stage
 
 
 def told_with(earlier: str, provenance: str) -> str:

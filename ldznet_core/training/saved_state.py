@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from ..errors import InputError
+
 _STATE, _FRESH, _EARLIER = "state", "state.new", "state.old"
 
 
@@ -17,6 +19,27 @@ def find_state(folder: Path) -> Path | None:
     """
     candidates = (folder / _STATE, folder / _EARLIER)
     return next((each for each in candidates if each.is_dir()), None)
+
+
+def checked_state(folder: Path, *, resume: bool) -> Path | None:
+    """The saved state to go on with, or None for a new run.
+
+    Args:
+        folder: The stage's.
+        resume: Whether the run is to go on.
+
+    Raises:
+        InputError: There is a state but no wish to go on, or the other way round.
+    """
+    state = find_state(folder)
+    if state and not resume:
+        raise InputError(
+            f"expected a new run, found a saved state in {folder}: add --resume to go on with it, "
+            "or choose another --folder"
+        )
+    if resume and not state:
+        raise InputError(f"expected a saved state in {folder}, found none: leave out --resume")
+    return state
 
 
 def fresh_state(folder: Path) -> Path:

@@ -21,7 +21,7 @@ from ...segmenter import Segmenter
 from ...world.draw import Draw
 from ..cache import to_unit_range
 from ..losses import mask_losses
-from ..plan import Batch, Plan, told_with
+from ..plan import Batch, Plan, stage_name, told_with
 from ..sheets import grid, tinted
 from .crops import square_around
 from .frozen import FrozenModel, features_of
@@ -56,7 +56,7 @@ class DataHeadStage:
             data: What it is trained on, in words, for the head's provenance.
         """
         kind = head.config.kind
-        self.name = "head" if kind == "ldznet" else f"head-{kind}"
+        self.name = stage_name("head", kind)
         self.batch = batch
         self.objective: nn.Module = _Objective(head, model)
         self._head, self._model, self._data = head, model, data
