@@ -146,11 +146,6 @@ class HeadStage:
         """
         self.name = stage_name("head", kind)
         self._scenes, self._held_out, self._miniature = scenes, held_out, miniature
-        self._latents = scenes.latents(
-            latents_name(weights),
-            lambda images: encode(miniature.vae, images.to(miniature.device)),
-        )
-        self._labels, self._weights = scenes.labels(), weights
         self._shown = scenes_with_masks(scenes.world, scenes.split, scenes.count)
         plan = HeadPlan(
             kind=kind,
@@ -162,6 +157,11 @@ class HeadStage:
         unet = miniature.unet
         self._head = first_head(plan, miniature.family, unet.config, unet.state_dict)
         self._earlier = self._head.config.training
+        self._latents = scenes.latents(  # after all that may be refused: scenes take minutes
+            latents_name(weights),
+            lambda images: encode(miniature.vae, images.to(miniature.device)),
+        )
+        self._labels, self._weights = scenes.labels(), weights
         if kind == "compact":
             self._head = self._head.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on a CPU
         self.objective: nn.Module = _Objective(self._head, miniature)

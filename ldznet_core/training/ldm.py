@@ -77,7 +77,6 @@ class LDMStage:
         sheet_columns: int = 8,
     ) -> None:
         self._scenes, self._vae = scenes, vae
-        self._latents = scenes.latents(vae_name, lambda images: encode(vae, images.to(vae.device)))
         tokens = tokens_of(vocabulary(scenes.world))
         if start is None:
             self._text_encoder, self._earlier = TextEncoder(tokens), ""
@@ -86,6 +85,7 @@ class LDMStage:
             self._text_encoder = over_tokens(load_text_encoder(start / "text_encoder"), tokens)
             self._unet = load_unet(start / "unet").requires_grad_(True)
             self._earlier = training_of(start / "unet")
+        self._latents = scenes.latents(vae_name, lambda images: encode(vae, images.to(vae.device)))
         self.objective: nn.Module = _Objective(self._unet, self._text_encoder)
         self._columns = sheet_columns
 

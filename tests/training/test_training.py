@@ -150,9 +150,14 @@ class TestGoingOnFromOtherWeights:
         shipped = training_of(WEIGHTS / "unet")
         assert told == f"{shipped}; then ldm: 1 steps, 2 samples, 0 minutes, seed 0"
 
-    def test_there_must_be_some(self, finished: Path, tmp_path: Path) -> None:
-        with pytest.raises(CheckpointError, match="vae"):
-            stage("vae", finished, start=tmp_path)
+    @pytest.mark.parametrize("name", STAGES)
+    def test_what_is_not_there_is_told_before_scenes_are_drawn(
+        self, name: str, finished: Path, tmp_path: Path
+    ) -> None:
+        shutil.copytree(finished / "weights", tmp_path / "weights")
+        with pytest.raises(CheckpointError, match="nowhere"):
+            stage(name, tmp_path, start=tmp_path / "nowhere")
+        assert not (tmp_path / "cache").exists()
 
 
 class TestPaintings:
