@@ -25,6 +25,9 @@ from .log import TrainingLog
 from .plan import Batch, MeasuredStage, Plan, Stage
 from .saved_state import checked_state, fresh_state, publish_state
 
+LOOKS_EACH = 10
+"""Steps from one look at the clock, and line of the log, to the next."""
+
 _UNREADABLE = (
     *(RuntimeError, ValueError, LookupError, OSError, EOFError),
     *(SafetensorError, UnpicklingError),
@@ -135,7 +138,7 @@ class _Runner:
             progress.step += 1
             progress.samples += self._samples_of_step
             bar.update()
-            if progress.step % 10 and progress.step < plan.steps:
+            if progress.step % LOOKS_EACH and progress.step < plan.steps:
                 continue
             minutes = (time.monotonic() - start) / 60
             progress.seconds = earlier + 60 * minutes

@@ -1,5 +1,6 @@
 """Cells from their first step to their figures, on few scenes and few steps."""
 
+from collections.abc import Iterator
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +23,20 @@ from ldznet_core.study.work import finished, work
 from ldznet_core.taps import find_taps
 from ldznet_core.training import Plan
 
+from ..training.pace import EACH, short_runs
+
 SETTINGS = Settings(
     world="small", side=64, steps=2, batch=2, learning_rate=1e-3, held_out=1, weights="shipped"
 )
 SCENES = 8
 PLAN = Plan(steps=9, batch=4, learning_rate=1e-3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short() -> Iterator[None]:
+    """So that a cell stops after three steps in the place of ten."""
+    with short_runs():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +66,12 @@ def test_each_design_is_trained_and_measured_on_every_split(
 def test_a_cell_that_was_stopped_ends_as_one_that_was_not(
     material: Material, tmp_path: Path
 ) -> None:
-    material = _with_steps(material, 20)
+    material = _with_steps(material, EACH)  # of which a compact head takes twice as many
     cell = Cell("compact", SCENES, 1)
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
     work(straight, [cell], material, 10)
     told: list[str] = []
-    work(stopped, [cell], material, 1e-4, tell=told.append)  # ends after the first ten steps
+    work(stopped, [cell], material, 1e-4, tell=told.append)  # ends at the first look at the clock
     assert "its state is kept" in told[0]
     assert finished(stopped, [cell]) == []
     work(stopped, [cell], material, 10)

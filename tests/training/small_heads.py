@@ -12,6 +12,8 @@ from ldznet_core.training import Plan
 from ldznet_core.training.data import DataHeadStage, DataPlan, HeadPlan, hold_out, make_data_stage
 from ldznet_core.weights import read_weights
 
+from .pace import EACH
+
 OURS = HeadPlan(kind="compact", taps=(6, 7, 12), side=64)
 PAPERS = HeadPlan(kind="ldznet", taps=(6, 7), side=64)
 PLAN = DataPlan(
@@ -24,7 +26,7 @@ PLAN = DataPlan(
 )
 
 
-def steps(count: int = 10, minutes: float = 10.0, **fields: float) -> Plan:
+def steps(count: int = EACH, minutes: float = 10.0, **fields: float) -> Plan:
     return Plan(
         steps=count,
         batch=1,

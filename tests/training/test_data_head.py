@@ -26,6 +26,7 @@ from ldznet_core.unet import UNetConfig
 
 from ..backends.reduced import write_checkpoint
 from .coloured import write_jsonl, write_phrasecut
+from .pace import EACH
 from .small_heads import OURS, PAPERS, PLAN, make, steps, weights_of
 
 
@@ -35,9 +36,9 @@ def log_of(folder: Path) -> list[dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def finished(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 20 steps without a stop."""
+    """A run without a stop."""
     run = tmp_path_factory.mktemp("run")
-    assert train(make(rows, run), steps(20), run, resume=False) == 20
+    assert train(make(rows, run), steps(2 * EACH), run, resume=False) == 2 * EACH
     return run
 
 
@@ -46,7 +47,7 @@ class TestTraining:
         config = load_head(finished / "weights" / "head-compact").config
         assert (config.family, config.image_side, config.taps) == ("miniature", 64, (6, 7, 12))
         assert config.probes_once
-        assert config.training.startswith("head-compact: 20 steps, 20 samples")
+        assert config.training.startswith("head-compact: 6 steps, 6 samples")
         assert "jsonl colours, 10 phrases of 5 pictures, 0.3 absent" in config.training
         assert "seed 0" in config.training
 
@@ -54,7 +55,7 @@ class TestTraining:
         self, finished: Path
     ) -> None:
         lines = log_of(finished / "head-compact")
-        assert [line["step"] for line in lines if "loss" in line] == [10, 20]
+        assert [line["step"] for line in lines if "loss" in line] == [EACH, 2 * EACH]
         (measured,) = (line for line in lines if "validation_miou" in line)
         assert 0 <= measured["validation_miou"] <= 1
         assert 0 <= measured["validation_absent_rejected"] <= 1
@@ -63,7 +64,7 @@ class TestTraining:
     def test_a_sheet_shows_held_out_pictures_their_masks_and_the_head_s(
         self, finished: Path
     ) -> None:
-        with Image.open(finished / "head-compact" / "samples-0000020.png") as sheet:
+        with Image.open(finished / "head-compact" / "samples-0000006.png") as sheet:
             assert sheet.size == (6 * 256, 3 * 256)
             truth = sheet.crop((0, 256, 256, 512)).split()
             assert truth[0].getextrema()[1] > truth[1].getextrema()[1]  # red, where the thing is
@@ -71,8 +72,8 @@ class TestTraining:
     def test_going_on_after_a_stop_equals_never_having_stopped(
         self, rows: list[Row], finished: Path, tmp_path: Path
     ) -> None:
-        assert train(make(rows, tmp_path), steps(20, 0), tmp_path, resume=False) == 10
-        assert train(make(rows, tmp_path), steps(20), tmp_path, resume=True) == 20
+        assert train(make(rows, tmp_path), steps(2 * EACH, 0), tmp_path, resume=False) == EACH
+        assert train(make(rows, tmp_path), steps(2 * EACH), tmp_path, resume=True) == 2 * EACH
         straight, stopped = weights_of(finished), weights_of(tmp_path)
         assert all(torch.equal(straight[name], stopped[name]) for name in straight)
 

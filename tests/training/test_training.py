@@ -27,11 +27,13 @@ from ldznet_core.training.cache import latents_name
 from ldznet_core.training.saved_state import find_state
 from ldznet_core.weights import read_weights
 
+from .pace import EACH
+
 STAGES = ("vae", "ldm", "head")
 SIDE = 64
 
 
-def plan(steps: int = 10, minutes: float = 10.0) -> Plan:
+def plan(steps: int = EACH, minutes: float = 10.0) -> Plan:
     return Plan(steps=steps, batch=2, learning_rate=1e-3, warmup=2, budget_minutes=minutes)
 
 
@@ -54,7 +56,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with all three stages behind it."""
     run = tmp_path_factory.mktemp("run")
     for name in STAGES:
-        assert train(stage(name, run), plan(), run, resume=False) == 10
+        assert train(stage(name, run), plan(), run, resume=False) == EACH
     return run
 
 
@@ -63,9 +65,9 @@ def test_each_stage_leaves_its_state_log_curves_and_samples(finished: Path) -> N
         folder = finished / name
         assert (folder / "state").is_dir()
         assert (folder / "log.png").is_file()
-        assert (folder / "samples-0000010.png").is_file()
+        assert (folder / "samples-0000003.png").is_file()
         lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-        assert [line["step"] for line in lines] == [10]
+        assert [line["step"] for line in lines] == [EACH]
         assert lines[0]["loss"] > 0
 
 
@@ -74,7 +76,7 @@ def test_the_weights_load_as_a_miniature_with_its_head(finished: Path) -> None:
     head = load_head(finished / "weights" / "head-ldznet")
     assert miniature.image_side == SIDE
     assert head.config.family == miniature.family
-    assert head.config.training.startswith("head: 10 steps, 20 samples")
+    assert head.config.training.startswith("head: 3 steps, 6 samples")
 
 
 def test_a_compact_head_learns_beside_the_paper_s(finished: Path) -> None:
@@ -82,8 +84,8 @@ def test_a_compact_head_learns_beside_the_paper_s(finished: Path) -> None:
     batch = ours.batch(plan(), 3, 0)
     assert len(batch["phrases"]) == len(batch["masks"]) == 4 * len(batch["latents"])
     assert len(batch["conditions"]) == len(batch["latents"])
-    assert train(ours, plan(), finished, resume=False) == 10
-    assert (finished / "head-compact" / "samples-0000010.png").is_file()
+    assert train(ours, plan(), finished, resume=False) == EACH
+    assert (finished / "head-compact" / "samples-0000003.png").is_file()
     head = load_head(finished / "weights" / "head-compact")
     assert head.config.kind == "compact"
     assert head.config.taps == (6, 7, 12)
@@ -119,9 +121,9 @@ class TestGoingOnFromOtherWeights:
         for name, value in start.state_dict().items():
             assert torch.equal(begun.state_dict()[name], value)
         assert all(each.requires_grad for each in begun.parameters())
-        ours.publish(tmp_path / "weights", "3 steps")
+        ours.publish(tmp_path / "weights", "5 steps")
         told = training_of(tmp_path / "weights" / "vae")
-        assert re.fullmatch(r"vae: 10 steps, .*; then 3 steps", told)
+        assert re.fullmatch(r"vae: 3 steps, .*; then 5 steps", told)
 
     def test_a_vae_of_other_channels_is_refused(self, finished: Path) -> None:
         with pytest.raises(
@@ -178,7 +180,7 @@ class TestPaintings:
         assert len(batch["latents"]) == len(batch["painted"]) == len(batch["painted-6"]) == 1
         assert len(batch["conditions"]) == 1
         assert len(batch["phrases"]) == len(batch["masks"]) == 2 * (4 if kind == "compact" else 1)
-        assert train(stage, plan(), run, resume=False) == 10
+        assert train(stage, plan(), run, resume=False) == EACH
 
     def test_are_pictures_of_their_scenes_that_the_miniature_painted(self, finished: Path) -> None:
         stage = self.of(finished, "compact")
@@ -214,12 +216,12 @@ def test_going_on_after_a_stop_equals_never_having_stopped(finished: Path, tmp_p
         (run / "weights").mkdir(parents=True)
         vae = finished / "weights" / "vae.safetensors"
         (run / "weights" / "vae.safetensors").write_bytes(vae.read_bytes())
-    train(stage("ldm", straight), plan(20), straight, resume=False)
-    assert train(stage("ldm", stopped), plan(20, minutes=0), stopped, resume=False) == 10
+    train(stage("ldm", straight), plan(2 * EACH), straight, resume=False)
+    assert train(stage("ldm", stopped), plan(2 * EACH, minutes=0), stopped, resume=False) == EACH
     log = stopped / "ldm" / "log.jsonl"
-    log.write_text(log.read_text() + '{"step": 15, "seconds": 1, "loss": 9}\n')
-    assert train(stage("ldm", stopped), plan(20), stopped, resume=True) == 20
-    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [10, 20]
+    log.write_text(log.read_text() + '{"step": 5, "seconds": 1, "loss": 9}\n')
+    assert train(stage("ldm", stopped), plan(2 * EACH), stopped, resume=True) == 2 * EACH
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [EACH, 2 * EACH]
     for name in ("unet", "text_encoder"):
         one, _ = read_weights(straight / "weights" / name)
         other, _ = read_weights(stopped / "weights" / name)
@@ -230,9 +232,9 @@ def test_so_it_does_where_a_stage_draws_chance_of_its_own(finished: Path, tmp_pa
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
     for run in (straight, stopped):
         shutil.copytree(finished / "cache", run / "cache")
-    train(stage("vae", straight), plan(20), straight, resume=False)
-    assert train(stage("vae", stopped), plan(20, minutes=0), stopped, resume=False) == 10
-    assert train(stage("vae", stopped), plan(20), stopped, resume=True) == 20
+    train(stage("vae", straight), plan(2 * EACH), straight, resume=False)
+    assert train(stage("vae", stopped), plan(2 * EACH, minutes=0), stopped, resume=False) == EACH
+    assert train(stage("vae", stopped), plan(2 * EACH), stopped, resume=True) == 2 * EACH
     one, _ = read_weights(straight / "weights" / "vae")
     other, _ = read_weights(stopped / "weights" / "vae")
     assert all(torch.equal(one[key], other[key]) for key in one)

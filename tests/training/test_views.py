@@ -17,6 +17,7 @@ from ldznet_core.training.data.examples import together
 from ldznet_core.training.kept import fill
 from ldznet_core.world.draw import Draw
 
+from .pace import EACH
 from .small_heads import OURS, PLAN, make, steps, weights_of
 
 VIEWS = replace(PLAN, views=2, questions=0)
@@ -37,9 +38,9 @@ def test_they_are_encoded_once_and_give_what_the_model_gives(
 
 def test_a_stopped_run_goes_on_with_them(rows: list[Row], tmp_path: Path) -> None:
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
-    train(make(rows, straight, VIEWS), steps(20), straight, resume=False)
-    train(make(rows, stopped, VIEWS), steps(20, 0), stopped, resume=False)
-    train(make(rows, stopped, VIEWS), steps(20), stopped, resume=True)
+    train(make(rows, straight, VIEWS), steps(2 * EACH), straight, resume=False)
+    train(make(rows, stopped, VIEWS), steps(2 * EACH, 0), stopped, resume=False)
+    train(make(rows, stopped, VIEWS), steps(2 * EACH), stopped, resume=True)
     one, other = weights_of(straight), weights_of(stopped)
     assert all(torch.equal(one[name], other[name]) for name in one)
 
