@@ -29,11 +29,6 @@ class Gain:
     """Between this and `high` lie 95 % of the differences that other draws of scenes give."""
     high: float
 
-    @property
-    def is_sure(self) -> bool:
-        """Whether nothing of the interval is on the other side of 0."""
-        return self.low > 0 or self.high < 0
-
 
 @dataclass(frozen=True, slots=True)
 class Compared:
@@ -114,8 +109,16 @@ def table_with_gains(measured: Mapping[str, Compared]) -> str:
     return markdown(_HEADINGS, lines)
 
 
+def shown_between(value: float, low: float, high: float) -> str:
+    """A gain with what it lies between; bold where that leaves 0 out, and rounding does not.
+
+    >>> shown_between(0.0123, 0.01, 0.02), shown_between(0.0004, 0.0003, 0.0005)
+    ('**+0.012** (+0.010 to +0.020)', '+0.000 (+0.000 to +0.001)')
+    """
+    is_sure = (low > 0 or high < 0) and round(value, 3) != 0
+    marks = "**" if is_sure else ""
+    return f"{marks}{value:+.3f}{marks} ({low:+.3f} to {high:+.3f})"
+
+
 def _shown(gained: Gain | None) -> str:
-    if gained is None:
-        return "-"
-    marks = "**" if gained.is_sure else ""
-    return f"{marks}{gained.difference:+.3f}{marks} ({gained.low:+.3f} to {gained.high:+.3f})"
+    return "-" if gained is None else shown_between(gained.difference, gained.low, gained.high)

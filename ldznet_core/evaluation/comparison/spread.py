@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 
 from ..tables import markdown, short
-from .gains import Compared
+from .gains import Compared, shown_between
 
 _GAINED = ("things_precision", "things_miou", "stuff_precision")
 _REACHED = ("things_found", "absent_rejected")
@@ -28,11 +28,6 @@ class Spread:
     mean: float
     low: float
     high: float
-
-    @property
-    def is_sure(self) -> bool:
-        """Whether every head is on the same side of 0."""
-        return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +100,4 @@ def _shown(reached: Spread) -> str:
 
 
 def _shown_gain(gained: Spread | None) -> str:
-    if gained is None:
-        return "-"
-    marks = "**" if gained.is_sure else ""
-    return f"{marks}{gained.mean:+.3f}{marks} ({gained.low:+.3f} to {gained.high:+.3f})"
+    return "-" if gained is None else shown_between(gained.mean, gained.low, gained.high)
