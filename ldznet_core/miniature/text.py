@@ -19,7 +19,14 @@ from ..sizes import whole
 from ..tokenizer import VOCABULARY_SIZE, tokenize, tokenizer
 from .parts import filled, load_part, part_read, save_part
 
-__all__ = ["TextEncoder", "load_text_encoder", "save_text_encoder", "tokenize", "tokens_of"]
+__all__ = [
+    "TextEncoder",
+    "load_text_encoder",
+    "over_tokens",
+    "save_text_encoder",
+    "tokenize",
+    "tokens_of",
+]
 
 _ROWS_KEY, _EMBEDDING = "token_ids", "embeddings.token_embedding.weight"
 _HEAD_WIDTH = 32  # of attention
