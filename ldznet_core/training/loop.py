@@ -266,6 +266,8 @@ def _load(accelerator: Accelerator, state: Path) -> None:
     """
     try:
         accelerator.load_state(str(state))
+    except torch.OutOfMemoryError:
+        raise  # a RuntimeError, but none of the state's making
     except _UNREADABLE as error:
         raise InputError(
             f"expected a state of this very training in {state}, got another or a damaged one: "
