@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..backends import MINIATURE
 from ..errors import InputError
 from ..miniature.export import export_miniature
 from ..miniature.parts import WEIGHTS
 from .options import option
 from .staging import staged
-
-_BUILT_IN = "miniature"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +26,12 @@ class Options:
         "A1111, which needs a configuration and CLIP's folder beside the checkpoint, or the "
         "checkpoint alone in the layout of LDM",
     )
-    model: str = option(_BUILT_IN, '"miniature" or a folder of such weights')
+    model: str = option(MINIATURE, '"miniature" or a folder of such weights')
 
 
 def run(options: Options) -> dict[str, Any]:
     """Export, and say what was written."""
-    source = WEIGHTS if options.model == _BUILT_IN else Path(options.model)
+    source = WEIGHTS if options.model == MINIATURE else Path(options.model)
     with staged(options.folder) as draft:
         written = export_miniature(draft, options.for_, source=source, home=options.folder)
         files = [options.folder / file.relative_to(draft) for file in written]

@@ -10,6 +10,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import set_seed
 
+from ..backends import MINIATURE
 from ..errors import InputError
 from ..head.config import Kind
 from ..miniature.parts import WEIGHTS
@@ -21,7 +22,6 @@ from .plan import Stage
 
 StageName = Literal["vae", "ldm", "head"]
 _HELD_OUT = 500
-_OURS = "miniature"
 _LEVELS = 4  # of a VAE whose latents have an eighth of the picture's side
 _GROUPS = 32  # of its normalisation, which every level must be divided by
 
@@ -89,7 +89,7 @@ class Setup:
     @property
     def start_folder(self) -> Path | None:
         """Of the weights to go on from, where they are not a head's."""
-        return WEIGHTS if self.start == Path(_OURS) else self.start
+        return WEIGHTS if self.start == Path(MINIATURE) else self.start
 
 
 def make_stage(name: StageName, run: Path, setup: Setup) -> Stage:
