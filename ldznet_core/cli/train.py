@@ -59,6 +59,9 @@ class Options(DataOptions):
         "vae: of its four levels, from the picture's to the latents', in multiples of 32 (default: "
         "32,32,64,64, or those of --start)",
     )
+    decoder_only: bool = option(
+        False, "vae: leave the encoder of --start as it is, so that UNet and heads stay valid"
+    )
     resume: bool = option(False, "go on from the run's saved state")
 
 
@@ -99,6 +102,7 @@ def run(options: Options) -> dict[str, object] | None:
             crop=options.crop,
             seed=options.seed,
             channels=parse_channels(options.channels) if options.channels else None,
+            decoder_only=options.decoder_only,
             kind=options.kind,
             taps=tuple(taps),
             paintings=options.paintings,

@@ -38,6 +38,8 @@ class Setup:
         seed: of fresh weights.
         channels: the VAE's by level, from the picture's grid to that of the latents; None for
             those of `start`, or else the miniature's.
+        decoder_only: whether the VAE's encoder stays that of `start`, and with it the latents that
+            an LDM and heads have learned from.
         kind: of the head.
         taps: numbers of the blocks that the head reads.
         paintings: scenes that the head also learns from as the miniature paints them.
@@ -51,6 +53,7 @@ class Setup:
     crop: int
     seed: int
     channels: tuple[int, ...] | None = None
+    decoder_only: bool = False
     kind: Kind = "ldznet"
     taps: tuple[int, ...] = BLOCKS
     paintings: int = 0
@@ -76,6 +79,11 @@ class Setup:
             raise InputError(
                 "expected scenes, and a side and a crop in multiples of 64 with the crop no "
                 f"larger, got {self.scenes}, {self.side} and {self.crop}: correct them"
+            )
+        if self.decoder_only and self.start is None:
+            raise InputError(
+                "expected the weights whose encoder stays as it is, got none: name them with "
+                "--start, or leave out --decoder-only"
             )
         channels = self.channels
         if channels is not None and (
@@ -116,7 +124,14 @@ def _make(name: StageName, run: Path, setup: Setup, device: torch.device) -> Sta
     if name == "vae":
         from .vae import VAEStage
 
-        return VAEStage(scenes, held_out, setup.crop, setup.channels, setup.start_folder)
+        return VAEStage(
+            scenes,
+            held_out,
+            setup.crop,
+            setup.channels,
+            setup.start_folder,
+            decoder_only=setup.decoder_only,
+        )
     if name == "ldm":
         from ..miniature.vae import load_vae
         from .ldm import LDMStage

@@ -51,11 +51,17 @@ class VAEStage:
         crop: int,
         channels: tuple[int, ...] | None = None,
         start: Path | None = None,
+        *,
+        decoder_only: bool = False,
     ) -> None:
         if start is None:
             self._vae, self._earlier = build_vae(channels or _CHANNELS, scenes.side), ""
         else:
             self._vae, self._earlier = _begun(start / "vae", channels, scenes.side)
+        self._keeps_latents = decoder_only
+        if decoder_only:
+            for kept in (self._vae.encoder, self._vae.quant_conv):
+                kept.requires_grad_(False)
         self.objective: nn.Module = _Objective(self._vae)
         self._crop = crop
         self._images, self._held_out = scenes.images(), held_out.images()
@@ -84,8 +90,9 @@ class VAEStage:
 
     def publish(self, folder: Path, provenance: str) -> None:
         """Write ``vae.safetensors`` with the factor that scales its latents to a deviation of 1."""
-        images = to_unit_range(self._held_out[:64]).to(self._vae.device)
-        self._vae.register_to_config(scaling_factor=measure_scale(self._vae, images))
+        if not self._keeps_latents:
+            images = to_unit_range(self._held_out[:64]).to(self._vae.device)
+            self._vae.register_to_config(scaling_factor=measure_scale(self._vae, images))
         save_vae(self._vae, folder / "vae", told_with(self._earlier, provenance))
 
 

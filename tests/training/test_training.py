@@ -20,7 +20,7 @@ from ldznet_core.errors import CheckpointError, InputError
 from ldznet_core.head.config import Kind
 from ldznet_core.miniature import load_miniature
 from ldznet_core.miniature.parts import WEIGHTS, training_of
-from ldznet_core.miniature.vae import load_vae
+from ldznet_core.miniature.vae import decode, encode, load_vae
 from ldznet_core.tokenizer import tokenize
 from ldznet_core.training import Plan, SceneCache, Setup, Stage, make_stage, train
 from ldznet_core.training.cache import latents_name
@@ -130,6 +130,23 @@ class TestGoingOnFromOtherWeights:
             InputError, match=r"channels \(32, 64, 64, 64\) .* got \(32, 32, 64, 64\)"
         ):
             stage("vae", finished, start=finished / "weights", channels=(32, 64, 64, 64))
+
+    def test_a_vae_s_decoder_alone_keeps_all_latents(self, finished: Path, tmp_path: Path) -> None:
+        shutil.copytree(finished / "cache", tmp_path / "cache")
+        start = finished / "weights"
+        train(
+            stage("vae", tmp_path, start=start, decoder_only=True), plan(2), tmp_path, resume=False
+        )
+        before, after = (load_vae(run / "weights" / "vae") for run in (finished, tmp_path))
+        images = torch.rand((2, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(0)) * 2 - 1
+        with torch.no_grad():
+            latents = encode(before, images)
+            assert torch.equal(encode(after, images), latents)
+            assert not torch.equal(decode(after, latents), decode(before, latents))
+
+    def test_a_decoder_alone_needs_an_encoder(self, finished: Path) -> None:
+        with pytest.raises(InputError, match="name them with --start"):
+            stage("vae", finished, decoder_only=True)
 
     def test_the_miniature_learns_more_words(self, finished: Path, tmp_path: Path) -> None:
         shutil.copytree(finished / "weights", tmp_path / "weights")
