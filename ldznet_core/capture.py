@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from .errors import CaptureError, InputError
@@ -25,7 +26,7 @@ BEST_TIMESTEP = 400.0
 """Where heads are trained; of several captures, the one nearest to it is read."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)  # without slots, which would forbid weak references
 class Features:
     """What the taps gave in one pass of a UNet."""
 
@@ -78,6 +79,7 @@ class Capture(Mapping[Any, Tensor]):
         self._taps = taps
         self._blocks: dict[Any, Tensor] = {}
         self._passes: Counter[Any] = Counter()
+        self._lacks_memory = False
 
     @property
     def blocks(self) -> Mapping[Any, Tensor]:
@@ -93,7 +95,7 @@ class Capture(Mapping[Any, Tensor]):
             rows: The rows of the batch to keep, such as the half with the prompt; None keeps all.
 
         Raises:
-            CaptureError: A tap stayed silent, or fired more than once.
+            CaptureError: A tap stayed silent or fired more than once, or memory ran out.
         """
         self.check()
         blocks = {
@@ -106,8 +108,13 @@ class Capture(Mapping[Any, Tensor]):
         """Make sure that every tap gave one feature map.
 
         Raises:
-            CaptureError: One did not; the message names it.
+            CaptureError: One did not; the message names it. Or there was no memory for them.
         """
+        if self._lacks_memory:
+            raise CaptureError(
+                "expected memory for copies of features, but it ran out: make fewer or smaller "
+                "pictures at once"
+            )
         for block, tap in self._taps.items():
             place = f"tap {block} ({tap.name})"
             if self._passes[block] == 0:
@@ -156,11 +163,19 @@ class Capture(Mapping[Any, Tensor]):
                 )
 
     def record(self, block: Any, output: object) -> None:
-        """Keep a copy of what a tap gave, if this is its first pass."""
+        """Keep a copy of what a tap gave, if this is its first pass and there is memory for it.
+
+        A pass is never ended for want of memory here: the picture is worth more than its masks.
+        """
         self._passes[block] += 1
         feature_map = _tensor(output, self._taps[block].axes)
-        if self._passes[block] == 1 and feature_map is not None:
+        if self._passes[block] > 1 or feature_map is None or self._lacks_memory:
+            return
+        try:
             self._blocks[block] = feature_map.detach().clone()
+        except torch.cuda.OutOfMemoryError:
+            self._blocks.clear()
+            self._lacks_memory = True
 
     def __getitem__(self, block: Any) -> Tensor:
         return self._blocks[block]

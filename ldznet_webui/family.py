@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from ldznet_core import UnsupportedModelError
-from ldznet_core.families import SDXL, known_family
+from ldznet_core.families import check_text_alone, known_family
 from ldznet_core.taps import SD_LAYOUT, SDXL_LAYOUT, find_transformers
 
 _REFINER = (11, 1280)
@@ -36,9 +36,5 @@ def family_of(unet: nn.Module) -> str:
             "expected a checkpoint of SD 1.x, SD 2.x or SDXL, whose text features are 768, 1024 or "
             f"2048 wide, got one for {width}: choose another"
         )
-    if family != SDXL and hasattr(unet, "label_emb"):
-        raise UnsupportedModelError(
-            "expected a checkpoint that is told of a picture by text alone, got one that wants a "
-            "picture too, such as unCLIP: choose another"
-        )
+    check_text_alone(unet, family)
     return family

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..ldznet_core import Features, InputError, UnsupportedModelError, find_taps
 from ..ldznet_core.capture import BEST_TIMESTEP
-from ..ldznet_core.families import SDXL, known_family
+from ..ldznet_core.families import SDXL, check_text_alone, known_family
 from ..ldznet_core.frames import STRIDE
 from ..ldznet_core.phrases import check_token_count
 from ..ldznet_core.taps import SD_LAYOUT, SDXL_LAYOUT, TapsOf, find_transformers
@@ -30,15 +30,24 @@ def family_of(model: ModelPatcher) -> str:
     """The family of a MODEL.
 
     Raises:
-        UnsupportedModelError: Its UNet is of another layout, such as SD3's or Flux's.
+        UnsupportedModelError: Its UNet is of another layout, such as SD3's or Flux's, or is told
+            more than text.
     """
-    transformers = find_transformers(model.model.diffusion_model, (SD_LAYOUT, SDXL_LAYOUT))
-    width = model.model.model_config.unet_config.get("context_dim")
+    unet, config = model.model.diffusion_model, model.model.model_config.unet_config
+    transformers = find_transformers(unet, (SD_LAYOUT, SDXL_LAYOUT))
+    width = config.get("context_dim")
     family = known_family(len(transformers), width)
     if family is None:
         raise UnsupportedModelError(
             "expected a MODEL of SD 1.x, SD 2.x or SDXL, whose text features are 768, 1024 or 2048 "
             f"wide, got one for {width}: load a checkpoint of SD 1.x"
+        )
+    check_text_alone(unet, family)
+    channels = config.get("in_channels", 4)
+    if channels not in (4, 9):
+        raise UnsupportedModelError(
+            f"expected a MODEL that reads 4 channels, or 9 for inpainting, got one of {channels}, "
+            "such as those that edit by instructions or enlarge: load another checkpoint"
         )
     return family
 

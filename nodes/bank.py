@@ -127,15 +127,25 @@ class Bank:
         return len(self._entries)
 
     def _make_room(self, run: set[str]) -> None:
-        """Take the bytes of earlier pictures, and then forget the earliest altogether."""
+        """Take the features of earlier pictures, and then forget the earliest altogether.
+
+        What else was seen of them takes kilobytes each, and is taken only where it fills the bank.
+        """
         earlier = [key for key in self._entries if key not in run]
         for key in earlier:
-            if self.used_bytes <= self.limit_bytes:
-                break
-            self.used_bytes -= _bytes_of(self._entries[key])
-            self._entries[key] = _PUSHED_OUT
+            if self.used_bytes > self.limit_bytes:
+                self._lessen(key, _without_features(self._entries[key]))
+        small = sum(_bytes_of(self._entries[key]) for key in earlier)
+        for key in earlier:
+            if small > self.limit_bytes:
+                small -= _bytes_of(self._entries[key])
+                self._lessen(key, _PUSHED_OUT)
         while len(self) > _MOST_ENTRIES:
             self._drop(next(iter(self._entries)))
+
+    def _lessen(self, key: str, less: Seen) -> None:
+        self.used_bytes -= _bytes_of(self._entries[key]) - _bytes_of(less)
+        self._entries[key] = less
 
     def _drop(self, key: str) -> None:
         seen = self._entries.pop(key, None)
@@ -151,6 +161,11 @@ _NOTHING = Seen(NEVER_SEEN)
 _PUSHED_OUT = Seen(PUSHED_OUT, PUSHED_OUT)
 
 _MOST_ENTRIES = 4096  # for those of which nothing was captured, which weigh nothing
+
+
+def _without_features(seen: Seen) -> Seen:
+    has_any = not isinstance(seen.features, Missing)
+    return replace(seen, features=PUSHED_OUT) if has_any else seen
 
 
 def _digest(latents: Tensor) -> str:

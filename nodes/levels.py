@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from comfy.model_patcher import ModelPatcher
-from comfy.model_sampling import ModelSamplingDiscrete
+from comfy.model_sampling import ModelSamplingDiscrete, ModelSamplingDiscreteFlow
 from torch import Tensor
 
 from ..ldznet_core import UnsupportedModelError
@@ -45,6 +45,8 @@ def timestep_of(sampling: Any, sigma: Tensor) -> float:
 def sigma_of(sampling: Any, timestep: float) -> Tensor:
     """The inverse, ``(1,)``."""
     timesteps = torch.tensor([timestep])
+    if isinstance(sampling, ModelSamplingDiscreteFlow):
+        return timesteps / sampling.multiplier  # its own `sigma` shifts, which `timestep` does not
     if _counts_a_thousand(sampling):
         sigma: Tensor = sampling.sigma(timesteps)
         return sigma

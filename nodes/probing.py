@@ -47,15 +47,31 @@ def probe(
     rows = (len(context), -1, -1, -1)
     noise = probe_noise(padded, generator).expand(rows)
     once = _OnePass(t, taps_of)
+    stored = quiet.get_model_object("latent_format").process_out(padded)
+    told = _seen_besides(quiet, stored)
+    if pooled is not None:
+        told["pooled_output"] = pooled
     guider = CFGGuider(quiet)
-    guider.set_conds([[context, {} if pooled is None else {"pooled_output": pooled}]], [])
+    guider.set_conds([[context, told]], [])
     guider.set_cfg(1.0)
     sigmas = sigma_of(quiet.get_model_object("model_sampling"), t)
-    stored = quiet.get_model_object("latent_format").process_out(padded).expand(rows)
-    guider.sample(noise, stored, once, sigmas, disable_pbar=True)
+    guider.sample(noise, stored.expand(rows), once, sigmas, disable_pbar=True)
     if once.features is None:
         raise RuntimeError("ComfyUI's guider did not call its sampler")
     return once.features
+
+
+def _seen_besides(model: ModelPatcher, stored: Tensor) -> dict[str, Any]:
+    """What the UNets of inpainting checkpoints are told of a picture: nothing in it is masked.
+
+    Args:
+        model: Whose UNet it is.
+        stored: The picture as a LATENT has it, ``(1, C, h, w)``.
+    """
+    if not getattr(model.model, "concat_keys", ()):
+        return {}
+    nothing = stored.new_zeros(1, 1, *stored.shape[-2:])
+    return {"concat_mask": nothing, "concat_latent_image": stored}
 
 
 class _OnePass(Sampler):

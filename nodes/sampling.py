@@ -261,7 +261,8 @@ class _Run:
             self.silence = str(error)
             return output
         for uuid, its_rows in rows.items():
-            self.nearest[uuid] = capture.features(timestep, "sampling", its_rows)
+            found = capture.features(timestep, "sampling", its_rows)
+            self.nearest[uuid] = found if len(uuids) == 1 else _apart(found)
         return output
 
     def _compare(
@@ -279,9 +280,12 @@ class _Run:
 
     def features_of(self, picture: slice) -> Features | Missing:
         """The features of one picture of the batch, on the CPU, or why there are none."""
-        prompts = conds_of(self.guider.conds, "positive")
-        captured = [self.nearest[uuid] for uuid in prompts if uuid in self.nearest]
-        if not captured:
+        for prompts in (whole_conds_of, conds_of):  # regions' only where nothing else was heard
+            names = prompts(self.guider.conds, "positive")
+            captured = [self.nearest[uuid] for uuid in names if uuid in self.nearest]
+            if captured:
+                break
+        else:
             return Missing(self._reason())
         best = min(captured, key=distance_from_best)
         blocks = {key: kept_on_cpu(key, block[picture]) for key, block in best.blocks.items()}
@@ -335,3 +339,9 @@ class _Run:
         if uuids.isdisjoint(uuids_of(self.guider.conds, "positive")):
             return f"the positive prompt had no say {describe_window(window)}"
         return "the positive prompt was applied to regions only"
+
+
+def _apart(rows: Features) -> Features:
+    """The same in memory of its own, so that nothing keeps what the rest of the pass gave."""
+    blocks = {key: block.clone() for key, block in rows.blocks.items()}
+    return Features(blocks, rows.timestep, rows.source)

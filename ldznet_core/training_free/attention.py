@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -73,16 +74,40 @@ def glance(features: Features, unet: nn.Module, layers: Layers) -> Glance:
         InputError: A place is missing, or not of one picture.
     """
 
-    def read(place: Place) -> Tensor:
+    def heads_at(place: Place) -> int:
         attention: Any = attention_of(unet, place, layers)
-        return _read(features, place, attention.heads)
+        return attention.heads  # type: ignore[no-any-return]
 
-    links = {
-        block: Link(read(Place(block, "links.query")), read(Place(block, "links.key")))
-        for block in layers.links
-    }
-    queries = {block: read(Place(block, "words.query")) for block in layers.asking}
-    return Glance(queries, Links(links), features.timestep, features.source)
+    links = _links(
+        features, {block: heads_at(Place(block, "links.query")) for block in layers.links}
+    )
+    asking = {block: Place(block, "words.query") for block in layers.asking}
+    queries = {block: _read(features, place, heads_at(place)) for block, place in asking.items()}
+    return Glance(queries, links, features.timestep, features.source)
+
+
+_LAST_LINKS: WeakKeyDictionary[Features, tuple[dict[int, int], Links]] = WeakKeyDictionary()
+"""Of the last picture alone, as long as somebody keeps its features; with the heads of each block.
+
+So another phrase for it costs no second matrix, which takes a CPU seconds for SDXL at 1024 pixels.
+"""
+
+
+def _links(features: Features, heads: dict[int, int]) -> Links:
+    """The links of blocks with so many heads."""
+    last = _LAST_LINKS.get(features)
+    if last is None or last[0] != heads:
+        links = {
+            block: Link(
+                _read(features, Place(block, "links.query"), count),
+                _read(features, Place(block, "links.key"), count),
+            )
+            for block, count in heads.items()
+        }
+        last = heads, Links(links)
+        _LAST_LINKS.clear()
+        _LAST_LINKS[features] = last
+    return last[1]
 
 
 @torch.inference_mode()
@@ -126,13 +151,16 @@ def attend(
 def _keys(layer: Any, context: Tensor) -> Tensor:
     """What a linear layer makes of ``(P, T, D)``.
 
-    Where its weights lie in a form that cannot be computed in, such as half precision on a CPU or 8
-    bits, it is computed in float32.
+    A host's own layer is asked itself, for it may add a LoRA or unpack its weights as it computes;
+    torch's, where its weights lie in a form that it cannot compute in, is computed in float32.
     """
     weight = layer.weight
+    computes = weight.dtype in (torch.float32, torch.bfloat16, torch.float16)
     is_half_on_cpu = weight.dtype == torch.float16 and weight.device.type == "cpu"
-    if weight.dtype in (torch.float32, torch.bfloat16, torch.float16) and not is_half_on_cpu:
-        return layer(context.to(weight.device, weight.dtype))  # type: ignore[no-any-return]
+    is_host_s = type(layer).forward is not nn.Linear.forward
+    if is_host_s or (computes and not is_half_on_cpu):
+        dtype = weight.dtype if computes else torch.float32
+        return layer(context.to(weight.device, dtype))  # type: ignore[no-any-return]
     return F.linear(context.to(weight.device, torch.float32), weight.float())
 
 

@@ -15,9 +15,8 @@ from ..frames import STRIDE
 from ..head.config import Reads
 from ..taps import Taps
 from .attention import Attention
-from .grids import enlarged, frame_of, grid_of, on_grid, step_of
+from .grids import enlarged, frame_of, step_of
 from .layers import Layers, layers_of
-from .links import walk
 from .places import Place, find_places, places_of
 from .words import score_words
 
@@ -135,9 +134,8 @@ class TrainingFreeHead:
         links, steps = attention.links, self.config.layers.walk
         if not links or not steps:
             return score_words(attention, size, blocks)
-        grid = grid_of(len(links.matrix), size)
-        scores = score_words(attention, size, blocks, grid).flatten(1)
-        return on_grid(walk(scores, links.matrix, steps), grid)
+        linked = links.on(size)
+        return linked.walk(score_words(attention, size, blocks, linked.grid), steps)
 
     def _inside(self, scores: Tensor) -> Tensor:
         """Where each thing is, if it is there: scores ``(P, 1, H, W)`` as logits."""

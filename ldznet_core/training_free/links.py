@@ -6,12 +6,17 @@ is what Dataset Diffusion does (arXiv 2309.14303), `refine` what iSeg does (arXi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from .grids import grid_of, on_grid, pooled
+
+MOST_LINKS = 2**26
+"""Of a matrix, which takes 256 MiB then; SDXL at 1024 pixels has a fourth."""
 
 ROWS_AT_ONCE = 512
 """Of a matrix of links: 512 of 4,096 positions and 10 heads take 80 MiB on the way."""
@@ -26,17 +31,51 @@ class Link(NamedTuple):
     """``(heads, N, d)``."""
 
 
+class Linked(NamedTuple):
+    """How much each position sees of the others."""
+
+    grid: tuple[int, int]
+    """(rows, columns) of the positions."""
+    seen: tuple[int, int]
+    """(rows, columns) of what they see: the same, or coarser."""
+    matrix: Tensor
+    """``(positions, seen)``; its rows sum to 1."""
+
+    def walk(self, scores: Tensor, steps: int) -> Tensor:
+        """Scores ``(P, rows, columns)`` after some steps along the links: ``S^steps C``."""
+        for _ in range(steps):
+            scores = on_grid(pooled(scores, self.seen) @ self.matrix.T, self.grid)
+        return scores
+
+
 class Links(Mapping[int, Link]):
     """The links of a picture by block; their matrix is made once, however many phrases walk."""
 
     def __init__(self, by_block: Mapping[int, Link]) -> None:
         """Keep the links of several blocks of one size."""
         self._by_block = dict(by_block)
+        self._linked: dict[tuple[int, int], Linked] = {}
 
-    @cached_property
-    def matrix(self) -> Tensor:
-        """`link_matrix` of them all, ``(N, N)``."""
-        return link_matrix(self.values())
+    def on(self, size: tuple[int, int]) -> Linked:
+        """`link_matrix` of them all, with at most `MOST_LINKS`.
+
+        In pictures with more, positions see neighbours as one, four by four, until links are few
+        enough: so time and memory stay within bounds, and masks as fine as they are.
+
+        Args:
+            size: (h, w) of the latents, as the pass saw them.
+
+        Raises:
+            InputError: The links are of other latents.
+        """
+        if size not in self._linked:
+            grid = grid_of(next(iter(self.values())).queries.shape[1], size)
+            seen = grid
+            while math.prod(grid) * math.prod(seen) > MOST_LINKS and seen != (1, 1):
+                seen = -(-seen[0] // 2), -(-seen[1] // 2)
+            merged = [Link(link.queries, _merged(link.keys, grid, seen)) for link in self.values()]
+            self._linked[size] = Linked(grid, seen, link_matrix(merged))
+        return self._linked[size]
 
     def __getitem__(self, block: int) -> Link:
         return self._by_block[block]
@@ -48,15 +87,27 @@ class Links(Mapping[int, Link]):
         return len(self._by_block)
 
 
+def _merged(tokens: Tensor, grid: tuple[int, int], coarser: tuple[int, int]) -> Tensor:
+    """``(heads, N, d)`` on a grid as means on a coarser one, or as they are on the same."""
+    if grid == coarser:
+        return tokens
+    heads, _, width = tokens.shape
+    maps = tokens.transpose(1, 2).reshape(heads * width, *grid)
+    return pooled(maps, coarser).reshape(heads, width, -1).transpose(1, 2)
+
+
 def link_matrix(links: Iterable[Link]) -> Tensor:
-    """The mean self-attention of several blocks of one size, ``(N, N)``; its rows sum to 1.
+    """The mean self-attention of several blocks of one size; its rows sum to 1.
 
     Args:
-        links: Queries and keys by block.
+        links: Queries and keys by block; there may be fewer keys than queries.
+
+    Returns:
+        ``(queries, keys)``.
     """
     several = list(links)
-    positions = several[0].queries.shape[1]
-    total = several[0].queries.new_zeros(positions, positions)
+    positions, seen = several[0].queries.shape[1], several[0].keys.shape[1]
+    total = several[0].queries.new_zeros(positions, seen)
     for queries, keys in several:
         scale = queries.shape[-1] ** -0.5
         for start in range(0, positions, ROWS_AT_ONCE):
@@ -65,13 +116,6 @@ def link_matrix(links: Iterable[Link]) -> Tensor:
             total[rows] += shares.mean(dim=0)
     total /= len(several)
     return total
-
-
-def walk(scores: Tensor, matrix: Tensor, steps: int) -> Tensor:
-    """Scores ``(P, N)`` after some steps along the links: ``S^steps C``."""
-    for _ in range(steps):
-        scores = scores @ matrix.T
-    return scores
 
 
 def refine(

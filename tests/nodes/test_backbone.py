@@ -130,6 +130,29 @@ class TestFamilies:
         with pytest.raises(error, match=r"expected a MODEL of SD 1\.x, .* got one for 640: load"):
             pack.module("nodes.backbone").family_of(tiny_model(context_dim=640))
 
+    @pytest.mark.parametrize("channels", [4, 9])
+    def test_inpainting_checkpoints_are_of_their_family(self, pack: Pack, channels: int) -> None:
+        model = tiny_model(context_dim=768)
+        model.model.model_config.unet_config["in_channels"] = channels
+        assert pack.module("nodes.backbone").family_of(model) == "sd1"
+
+    @pytest.mark.parametrize("channels", [5, 7, 8])
+    def test_what_is_told_another_picture_is_refused(self, pack: Pack, channels: int) -> None:
+        """Depth has 5, the enlarger of SD 2.x 7, Zero123 and InstructPix2Pix have 8."""
+        model = tiny_model(context_dim=768)
+        model.model.model_config.unet_config["in_channels"] = channels
+        error = pack.module("ldznet_core").UnsupportedModelError
+        with pytest.raises(error, match=f"or 9 for inpainting, got one of {channels}"):
+            pack.module("nodes.backbone").family_of(model)
+
+    def test_what_is_told_more_than_text_is_refused(self, pack: Pack) -> None:
+        """As unCLIP and Lotus are, of SD 2.x; SDXL itself is told sizes that way."""
+        unet = TinyBackbone().unet
+        unet.label_emb = nn.Linear(1, 1)
+        error = pack.module("ldznet_core").UnsupportedModelError
+        with pytest.raises(error, match="by text alone, got one that wants a picture too"):
+            pack.module("nodes.backbone").family_of(tiny_model(unet, context_dim=1024))
+
     def test_sdxl_is_told_by_its_layout_and_width_and_its_refiner_is_refused(
         self, pack: Pack
     ) -> None:

@@ -159,6 +159,20 @@ class TestBound:
         assert left == [module.PUSHED_OUT, module.PUSHED_OUT, module.PUSHED_OUT, run[3]]
         assert bank.used_bytes == 3 * KIB
 
+    def test_what_else_was_seen_stays_until_it_fills_the_bank_itself(
+        self, pack: Pack, module: Any
+    ) -> None:
+        """A latent that was left in noise must not be taken for a clean one."""
+        bank = module.Bank(limit_bytes=3 * KIB)
+        clean = latents(5)  # 1 KiB
+        for seed in range(5):
+            seen = module.Seen(features(pack, 2), clean=clean)
+            bank.put_run([module.Picture((latents(seed),), seen)])
+        kept = [bank.seen(latents(seed)) for seed in range(5)]
+        assert [each.features is module.PUSHED_OUT for each in kept] == [True] * 4 + [False]
+        assert [each.clean is clean for each in kept] == [False, True, True, True, True]
+        assert bank.used_bytes == 6 * KIB
+
     def test_but_for_its_own_bound(self, pack: Pack, module: Any) -> None:
         bank = module.Bank(run_limit_bytes=4 * KIB)
         pictures = [(latents(seed),) for seed in range(3)]

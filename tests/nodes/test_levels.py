@@ -81,6 +81,19 @@ class TestTimesteps:
         assert levels.timestep_of(sampling, sigma) == timestep
         torch.testing.assert_close(levels.sigma_of(sampling, float(timestep)), sigma)
 
+    @pytest.mark.parametrize("shift", [1.0, 3.0])
+    @pytest.mark.parametrize("timestep", [100.0, 400.0])
+    def test_of_a_flow_with_a_shift_are_what_its_unet_is_told(
+        self, levels: Any, shift: float, timestep: float
+    ) -> None:
+        """As ComfyUI's node ModelSamplingSD3 sets it, for SDXL models that were trained anew."""
+        from comfy.model_sampling import ModelSamplingDiscreteFlow
+
+        sampling = ModelSamplingDiscreteFlow(shift)
+        sigma = levels.sigma_of(sampling, timestep)
+        assert float(sampling.timestep(sigma)) == pytest.approx(timestep)
+        assert levels.timestep_of(sampling, sigma) == pytest.approx(timestep)
+
     def test_more_noise_than_stable_diffusion_knows_is_its_last(self, levels: Any) -> None:
         sampling = edm().get_model_object("model_sampling")
         assert levels.timestep_of(sampling, torch.tensor([80.0])) == 999

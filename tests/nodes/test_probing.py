@@ -47,6 +47,30 @@ def assert_close(found: Any, expected: Any) -> None:
     assert (found.timestep, found.source) == (expected.timestep, expected.source)
 
 
+def test_an_inpainting_unet_is_told_that_nothing_of_the_picture_is_masked(
+    probe: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else ComfyUI tells it of a blank picture, all of it masked (model_base.py, concat_cond)."""
+    from comfy.samplers import CFGGuider
+
+    model, latents, told = tiny_model(), noise(1, 4, 8, 16), []
+    set_conds = CFGGuider.set_conds
+
+    def watched(self: Any, positive: Any, negative: Any) -> None:
+        told.append(positive[0][1])
+        set_conds(self, positive, negative)
+
+    monkeypatch.setattr(CFGGuider, "set_conds", watched)
+    probe(model, latents, TEXTS.encode_text(["a cat"]), 400.0)
+    model.model.concat_keys = ("mask", "masked_image")
+    probe(model, latents, TEXTS.encode_text(["a cat"]), 400.0)
+    plain, inpainting = told
+    assert not plain
+    assert torch.equal(inpainting["concat_mask"], torch.zeros(1, 1, 8, 16))
+    seen = model.model.process_latent_in(inpainting["concat_latent_image"])
+    torch.testing.assert_close(seen, latents)
+
+
 @pytest.mark.parametrize("size", [(8, 16), (5, 9), (1, 1)])
 @pytest.mark.parametrize("texts", [["a cat"], ["a cat", "a dog", "the sky"]])
 @pytest.mark.parametrize("t", [400.0, 120.0])

@@ -71,6 +71,23 @@ class TestWhoseFeatures:
             assert block.device.type == "cpu"
             assert block.untyped_storage().nbytes() == block.nbytes
 
+    def test_until_the_run_ends_only_the_prompt_s_rows_are_kept(
+        self, pack: Pack, heard: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """On the device, whose memory the sampler needs."""
+        runs, kept = pack.module("nodes.sampling")._Run, []
+        features_of = runs.features_of
+
+        def watched(self: Any, picture: slice) -> Any:
+            kept.extend(self.nearest.values())
+            return features_of(self, picture)
+
+        monkeypatch.setattr(runs, "features_of", watched)
+        run(guider(heard), SCHEDULE, pictures=2)
+        blocks = [block for features in kept for block in features.blocks.values()]
+        assert {len(block) for block in blocks} == {2}
+        assert all(block.untyped_storage().nbytes() == block.nbytes for block in blocks)
+
     @pytest.mark.parametrize(
         ("timesteps", "kept"),
         [
@@ -124,6 +141,23 @@ class TestWhoseFeatures:
         found = bank.get(run(guider(heard, both), SCHEDULE, sampler=sampler, size=(8, 16)))
         expected = features_by_hand(heard, seen_at(sampler, NEAREST), NEAREST, "a cat")
         assert_same_features(found, expected)
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_so_is_one_for_a_masked_part_in_whatever_order(
+        self, heard: Any, bank: Any, order: int
+    ) -> None:
+        """Its passes are of the whole picture, and only its say is masked."""
+        both = prompt("a dog", mask=torch.ones(1, 8, 16)) + prompt("a cat")
+        sampler = Euler()
+        sampled = run(guider(heard, both[::order]), SCHEDULE, sampler=sampler, size=(8, 16))
+        expected = features_by_hand(heard, seen_at(sampler, NEAREST), NEAREST, "a cat")
+        assert_same_features(bank.get(sampled), expected)
+
+    def test_a_masked_part_s_alone_are_better_than_none(self, heard: Any, bank: Any) -> None:
+        sampler, part = Euler(), prompt("a dog", mask=torch.ones(1, 8, 16))
+        sampled = run(guider(heard, part), SCHEDULE, sampler=sampler, size=(8, 16))
+        expected = features_by_hand(heard, seen_at(sampler, NEAREST), NEAREST, "a dog")
+        assert_same_features(bank.get(sampled), expected)
 
     def test_without_a_negative_prompt_a_region_s_pass_is_told_by_its_size(
         self, pack: Pack, heard: Any, bank: Any

@@ -142,6 +142,27 @@ class TestManners:
         assert "fired 2 times" in reason(pack, bank.get(sampled))
         assert torch.equal(sampled, run(guider(plain), SCHEDULE))
 
+    def test_want_of_memory_for_features_costs_the_features_not_the_picture(
+        self, pack: Pack, heard: Any, bank: Any, plain: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        expected = run(guider(plain), SCHEDULE)
+
+        captures = pack.module("ldznet_core.capture").Capture
+        record = captures.record
+
+        def full(self: Tensor) -> Tensor:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+        def record_without_memory(self: Any, block: Any, output: object) -> None:
+            with monkeypatch.context() as patch:
+                patch.setattr(Tensor, "clone", full)
+                record(self, block, output)
+
+        monkeypatch.setattr(captures, "record", record_without_memory)
+        sampled = run(guider(heard), SCHEDULE)
+        assert torch.equal(sampled, expected)
+        assert "expected memory for copies of features" in reason(pack, bank.get(sampled))
+
 
 class TestRunsWithinAndAfterRuns:
     def test_a_run_within_a_run_has_features_of_its_own(self, heard: Any, bank: Any) -> None:

@@ -43,7 +43,7 @@ def block_scores(words: Words, counts: Sequence[int]) -> Tensor:
 def attention_matrix(link: Link) -> Tensor:
     """The mean over heads of softmax(q k / sqrt(d)), one row after the other."""
     heads, positions, depth = link.queries.shape
-    matrix = torch.zeros(positions, positions, dtype=torch.float64)
+    matrix = torch.zeros(positions, link.keys.shape[1], dtype=torch.float64)
     for head in range(heads):
         queries, keys = link.queries[head].double(), link.keys[head].double()
         for row in range(positions):
@@ -57,6 +57,20 @@ def attention_matrix(link: Link) -> Tensor:
 
 def mean_matrix(links: Sequence[Link]) -> Tensor:
     return torch.stack([attention_matrix(link) for link in links]).sum(dim=0) / len(links)
+
+
+def merged(tokens: Tensor, fine: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    """Each position of a coarser grid has the mean of those of the fine one that it covers."""
+    step = 1
+    while step * grid[0] < fine[0] or step * grid[1] < fine[1]:
+        step *= 2
+    maps = tokens.double().reshape(len(tokens), *fine, -1)
+    means = [
+        maps[:, step * row : step * (row + 1), step * column : step * (column + 1)].mean(dim=(1, 2))
+        for row in range(grid[0])
+        for column in range(grid[1])
+    ]
+    return torch.stack(means, dim=1)
 
 
 def walked(scores: Tensor, matrix: Tensor, steps: int) -> Tensor:

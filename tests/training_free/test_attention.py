@@ -6,17 +6,21 @@ attention layer of the very UNet gave on the way.
 
 from __future__ import annotations
 
+import gc
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
+from weakref import ref
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ldznet_core.capture import Features, capturing
 from ldznet_core.errors import InputError
 from ldznet_core.training_free import LAYERS, attend, find_places, glance
-from ldznet_core.training_free.places import attention_of
+from ldznet_core.training_free.places import Place, attention_of
 
 from .small import FAMILY_OF, UNETS, WIDTH, captured, noise, run, small_unet
 
@@ -80,6 +84,50 @@ def test_phrases_in_portions_share_what_was_read_of_the_picture(name: str) -> No
         assert first.words[block].queries is second.words[block].queries
         keys = torch.cat([first.words[block].keys, second.words[block].keys])
         torch.testing.assert_close(keys, words.keys, atol=1e-6, rtol=0)
+
+
+def test_another_phrase_for_the_last_picture_finds_its_links_made() -> None:
+    features, unet = captured("ours")
+    layers, context = LAYERS["miniature"], noise(2, 77, WIDTH)
+    first = attend(features, unet, layers, context[:1], [3])
+    again = attend(features, unet, layers, context[1:], [4])
+    assert again.links is first.links
+    other = attend(replace(features), unet, layers, context[:1], [3])
+    assert other.links is not first.links
+    assert torch.equal(other.links.on((16, 24)).matrix, first.links.on((16, 24)).matrix)
+
+
+def test_links_go_with_the_features_that_they_are_of() -> None:
+    features, unet = captured("ours")
+    links = ref(glance(features, unet, LAYERS["miniature"]).links)
+    assert links() is not None
+    del features
+    gc.collect()
+    assert links() is None
+
+
+class Lowered(nn.Linear):
+    """A host's layer, whose weights are only half of what it computes with."""
+
+    def forward(self, given: Tensor) -> Tensor:
+        return F.linear(given, self.weight.to(given.dtype) + self.added.to(given.dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float8_e4m3fn])
+def test_what_a_host_s_layer_adds_as_it_computes_is_in_the_keys(dtype: torch.dtype) -> None:
+    features, unet = captured("ours")
+    unet = deepcopy(unet)
+    layers, context = LAYERS["miniature"], noise(1, 77, WIDTH)
+    place = Place(3, "words.query")
+    plain: Any = attention_of(unet, place, layers)
+    expected = attend(features, unet, layers, context, [3]).words[3].keys
+    weight = plain.to_k.weight.data
+    layer = Lowered(weight.shape[1], weight.shape[0], bias=False)
+    layer.weight.data = (weight / 2).to(dtype)
+    layer.added = weight - layer.weight.data.float()
+    plain.to_k = layer
+    found = attend(features, unet, layers, context, [3]).words[3].keys
+    torch.testing.assert_close(found, expected, atol=0.01, rtol=0.01)
 
 
 def test_it_remembers_where_it_was_read() -> None:

@@ -9,10 +9,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ldznet_core.training_free import links as links_module
-from ldznet_core.training_free.links import Link, Links, link_matrix, refine, walk
+from ldznet_core.training_free.links import Link, Linked, Links, link_matrix, refine
 
 from . import literal
 from .small import UNETS, attention_for, noise, random_link
+
+
+def walk(scores: Tensor, matrix: Tensor, steps: int) -> Tensor:
+    """Scores ``(P, N)``, of positions in a row, after some steps."""
+    row = 1, len(matrix)
+    return Linked(row, row, matrix).walk(scores[:, None], steps)[:, 0]
 
 
 class TestMatrix:
@@ -56,11 +62,31 @@ class TestMatrix:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         links = Links({12: random_link(), 13: random_link(seed=4)})
-        matrix = links.matrix
+        linked = links.on((3, 4))
         monkeypatch.setattr(links_module, "link_matrix", None)
-        assert links.matrix is matrix
+        assert links.on((3, 4)) is linked
         monkeypatch.undo()
-        assert torch.equal(matrix, link_matrix(links.values()))
+        assert linked.grid == linked.seen == (3, 4)
+        assert torch.equal(linked.matrix, link_matrix(links.values()))
+
+    @pytest.mark.parametrize(
+        ("most", "seen"), [(45 * 45, (5, 9)), (45 * 45 - 1, (3, 5)), (45 * 14, (2, 3)), (1, (1, 1))]
+    )
+    def test_beyond_so_many_links_neighbours_are_seen_as_one(
+        self, most: int, seen: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(links_module, "MOST_LINKS", most)
+        links = Links({12: random_link(positions=5 * 9), 13: random_link(positions=5 * 9, seed=4)})
+        linked = links.on((5, 9))
+        assert (linked.grid, linked.seen) == ((5, 9), seen)
+        merged = [
+            Link(each.queries, literal.merged(each.keys, (5, 9), seen)) for each in links.values()
+        ]
+        literal.assert_near(linked.matrix, literal.mean_matrix(merged))
+        scores = noise(2, 5, 9)
+        seen_scores = literal.merged(scores.flatten(1)[..., None], (5, 9), seen)[..., 0]
+        expected = seen_scores @ linked.matrix.double().T
+        literal.assert_near(linked.walk(scores, 1).flatten(1), expected)
 
     def test_an_iterator_of_links_will_do(self) -> None:
         links = [random_link(), random_link(seed=4)]

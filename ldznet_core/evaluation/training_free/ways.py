@@ -11,7 +11,7 @@ from torch import Tensor
 from ...segmenter import Segmenter
 from ...training_free import LAYERS, Attention, Layers
 from ...training_free.grids import enlarged, grid_of, on_grid
-from ...training_free.links import refine, walk
+from ...training_free.links import refine
 from ...training_free.noise import clipped
 from ...training_free.words import compete, score_words
 from ..comparison.sight import Sight
@@ -176,9 +176,9 @@ def _by_refinement(layers: Layers) -> Way:
 
     def answer(sight: Sight) -> Answer:
         attention = sight.attention(layers)
-        grid = grid_of(len(attention.links.matrix), sight.size)
-        scores = score_words(attention, sight.size, layers.words, grid)
-        refined = on_grid(refine(scores.flatten(1), attention.links.matrix), grid)
+        linked = attention.links.on(sight.size)
+        scores = score_words(attention, sight.size, layers.words, linked.grid)
+        refined = on_grid(refine(scores.flatten(1), linked.matrix), linked.grid)
         return Answer(refined, scores.amax(dim=(1, 2)))
 
     return answer
@@ -211,9 +211,8 @@ def _mean_difference(sight: Sight, noises: int) -> Tensor:
 
 
 def _along_links(attention: Attention, size: tuple[int, int], layers: Layers, steps: int) -> Tensor:
-    grid = grid_of(len(attention.links.matrix), size)
-    scores = score_words(attention, size, layers.words, grid).flatten(1)
-    return on_grid(walk(scores, attention.links.matrix, steps), grid)
+    linked = attention.links.on(size)
+    return linked.walk(score_words(attention, size, layers.words, linked.grid), steps)
 
 
 def _listed(blocks: tuple[int, ...]) -> str:

@@ -81,6 +81,24 @@ class ModelSamplingContinuousEDM(ModelSamplingDiscrete):
         return model_input * data**2 / whole + model_output * level * data / whole**0.5
 
 
+class ModelSamplingDiscreteFlow(nn.Module):
+    """A flow that counts a thousand timesteps; only one of its two ways knows of the shift."""
+
+    sigma_max = torch.tensor(1.0)
+    multiplier = 1000
+
+    def __init__(self, shift: float = 1.0) -> None:
+        super().__init__()
+        self.shift = shift
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        return sigma * self.multiplier
+
+    def sigma(self, timestep: Tensor) -> Tensor:
+        t = timestep / self.multiplier
+        return self.shift * t / (1 + (self.shift - 1) * t)
+
+
 class ModelSamplingFlux(nn.Module):
     """A flow, whose levels go from 0 to 1; it has no `sigma_data`."""
 
