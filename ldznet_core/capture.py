@@ -37,6 +37,23 @@ class Features:
     source: Source
 
 
+def blocks_of(features: Features | Mapping[Any, Tensor] | None) -> Mapping[Any, Tensor]:
+    """What a caller gave, by block number or key; of nothing, nothing.
+
+    Raises:
+        InputError: It is neither of them.
+    """
+    if features is None:
+        return {}
+    blocks = features.blocks if isinstance(features, Features) else features
+    if not isinstance(blocks, Mapping):
+        raise InputError(
+            f"expected features by block number, got {type(blocks).__name__}: pass what a capture "
+            "or a probe gave"
+        )
+    return blocks
+
+
 @dataclass(frozen=True, slots=True)
 class Missing:
     """Why there is nothing of a kind of a picture, such as features."""

@@ -116,9 +116,13 @@ def load_head(
 
     Raises:
         CheckpointError: The files are missing or damaged, or do not fit their configuration.
-        InputError: This machine has no such device.
+        InputError: This machine has no such device, or the dtype is none to compute in.
     """
     where = checked_device(device)
+    if dtype is not None and not _computes(dtype):
+        raise InputError(
+            f"expected a dtype to compute in, such as torch.float16, got {dtype!r}: choose one"
+        )
     if not isinstance(source, str | os.PathLike):
         raise InputError(
             f'expected the name or the file of a head, got {source!r}: try "miniature"'
@@ -236,3 +240,8 @@ def _config_of(metadata: Mapping[str, str], path: Path) -> HeadConfig:
             "run `ldznet convert` on the authors' checkpoint, or choose another file"
         )
     return decode_config(metadata[CONFIG_KEY])
+
+
+def _computes(dtype: object) -> bool:
+    """Whether something is a dtype of real numbers; a caller without types may give a word."""
+    return isinstance(dtype, torch.dtype) and dtype.is_floating_point

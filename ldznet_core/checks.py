@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -33,10 +33,13 @@ def check_latents(latents: Tensor, channels: int, family: str) -> None:
     Raises:
         InputError: They cannot be used.
     """
-    if latents.ndim != 4 or len(latents) != 1 or latents.shape[1] != channels:
+    is_tensor = isinstance(latents, Tensor)
+    fits = is_tensor and latents.ndim == 4 and latents.shape[:2] == (1, channels)
+    if not fits or 0 in latents.shape:
+        got = tuple(latents.shape) if is_tensor else type(latents).__name__
         raise InputError(
-            f"expected the latents of one picture, (1, {channels}, h, w), got "
-            f"{tuple(latents.shape)}: pass pictures one by one, encoded for {family!r}"
+            f"expected the latents of one picture, (1, {channels}, h, w), got {got}: pass "
+            f"pictures one by one, encoded for {family!r}"
         )
     check_finite(latents, "latents")
 
@@ -82,7 +85,7 @@ def checked_features(
         place = f"block {tap}" if isinstance(tap, int) else str(tap)
         if len(feature) not in (1, rows):
             raise InputError(
-                f"expected 1 or {rows} rows of features in {place}, got {len(feature)}: "
+                f"expected {one_or(rows)} rows of features in {place}, got {len(feature)}: "
                 "one for the picture, or one for each phrase and negative"
             )
         check_finite(feature, f"features of {place}")
@@ -98,7 +101,7 @@ def checked_threshold(threshold: float) -> float:
     is_number = isinstance(threshold, Real)  # a caller without types may give a word
     if not is_number or not 0 < threshold < 1:
         raise InputError(
-            f"expected a threshold between 0 and 1, got {threshold}: it is a probability"
+            f"expected a threshold above 0 and below 1, got {threshold}: it is a probability"
         )
     return threshold
 
@@ -107,21 +110,49 @@ def checked_size(size: tuple[int, int] | None) -> tuple[int, int] | None:
     """The (height, width) of masks, if one is asked for.
 
     Raises:
-        InputError: A side has no pixel.
+        InputError: They are no two whole sides, or one has no pixel.
     """
-    if size is not None and min(size) < 1:
+    if size is not None and not (are_sides(size) and min(size) >= 1):
         raise InputError(f"expected masks of at least 1x1 pixels, got {size}: give both sides")
     return size
 
 
-def check_seed(seed: int) -> None:
-    """Refuse a seed that generators do not take.
+def is_whole(value: object) -> bool:
+    """Whether something is a whole number, of Python or NumPy.
+
+    >>> is_whole(3), is_whole(3.0), is_whole(True)
+    (True, False, False)
+    """
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def are_sides(size: object) -> bool:
+    """Whether something is two whole numbers, such as (height, width).
+
+    >>> are_sides((64, 128)), are_sides((64,)), are_sides((64.0, 64.0)), are_sides(64)
+    (True, False, False, False)
+    """
+    return isinstance(size, Sequence) and len(size) == 2 and all(map(is_whole, size))
+
+
+def one_or(rows: int) -> str:
+    """How many rows there may be, in words.
+
+    >>> one_or(3), one_or(1)
+    ('1 or 3', '1')
+    """
+    return f"1 or {rows}" if rows != 1 else "1"
+
+
+def checked_seed(seed: int) -> int:
+    """A seed as generators take it: NumPy's whole numbers will do, too.
 
     Raises:
         InputError: It is no whole number of `SEEDS`.
     """
-    if seed not in SEEDS:
-        raise InputError(f"expected a seed from 0 to 2^63 - 1, got {seed}: try 0")
+    if not is_whole(seed) or int(seed) not in SEEDS:
+        raise InputError(f"expected a whole seed from 0 to 2^63 - 1, got {seed!r}: try 0")
+    return int(seed)
 
 
 def check_finite(tensor: Tensor, name: str, remedy: str = ANEW) -> None:

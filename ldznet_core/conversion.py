@@ -108,7 +108,7 @@ def convert_checkpoint(
             the keys that are missing or surplus. Or the target cannot be written.
         InputError: An option is none of those named.
     """
-    _check_options(weights, dtype)
+    _check_options(weights, dtype, positional_tables)
     path = Path(source)
     _check_target(path, target)
     tensors = open_checkpoint(path)
@@ -143,11 +143,16 @@ def convert_checkpoint(
     return Conversion(file, config, chosen, notice, len(keys), dropped, digest)
 
 
-def _check_options(weights: Weights, dtype: torch.dtype) -> None:
+def _check_options(weights: Weights, dtype: torch.dtype, positional_tables: str) -> None:
     if weights not in ("ema", "raw"):
         raise InputError(f"expected the weights 'ema' or 'raw', got {weights!r}: choose one")
     if dtype not in (torch.float16, torch.bfloat16, torch.float32):
         raise InputError(f"expected float16, bfloat16 or float32, got {dtype}: choose one of them")
+    if positional_tables not in ("shape", "count"):
+        raise InputError(
+            f"expected positional tables by 'shape' or 'count', got {positional_tables!r}: choose "
+            "one"
+        )
 
 
 def _check_target(source: Path, target: str | os.PathLike[str]) -> None:

@@ -19,7 +19,7 @@ def checked_device(device: str | torch.device) -> torch.device:
     try:
         found = torch.device(device)
         torch.empty(0, device=found)
-    except (RuntimeError, AssertionError) as error:  # what torch raises without CUDA
+    except (RuntimeError, AssertionError, TypeError) as error:  # as torch without CUDA does
         raise InputError(
             f"expected a device of this machine, such as cpu, got {device}: {first_line(error)}"
         ) from error

@@ -27,50 +27,54 @@ def hint_on_lines(phrases: Sequence[str], present: Sequence[bool]) -> str:
         present: Whether each is in the picture.
 
     >>> hint_on_lines(["car, sky"], [False])
-    'commas do not part phrases, write one a line'
+    'commas do not separate phrases: write one phrase per line'
     >>> hint_on_lines(["car, sky"], [True])
     ''
     """
     is_doubtful = len(phrases) == 1 and "," in phrases[0].strip(" ,") and not any(present)
-    return "commas do not part phrases, write one a line" if is_doubtful else ""
+    return "commas do not separate phrases: write one phrase per line" if is_doubtful else ""
 
 
-def check_phrases(phrases: Sequence[str], *, may_be_none: bool = False) -> tuple[str, ...]:
+def check_phrases(phrases: Sequence[str]) -> tuple[str, ...]:
     """The phrases without the blanks around them.
 
     Args:
         phrases: In words, one each.
-        may_be_none: Whether an empty sequence will do, as for negatives.
 
     Raises:
         InputError: There is none, one is empty, or they are no sequence of strings.
     """
-    if isinstance(phrases, str):
-        raise InputError(
-            f"expected a list of phrases, got the string {phrases!r}: write [{phrases!r}]"
-        )
-    if not isinstance(phrases, Iterable):
-        raise InputError(
-            f"expected a list of phrases, got {phrases!r}: name in words what to find, one each"
-        )
-    phrases = tuple(phrases)
-    if not phrases and not may_be_none:
+    checked = _checked(phrases, "phrase", "find")
+    if not checked:
         raise InputError("expected at least one phrase, got none: name what the mask should cover")
-    return tuple(_check_phrase(phrase, number) for number, phrase in enumerate(phrases, start=1))
+    return checked
+
+
+def check_negatives(negatives: Sequence[str]) -> tuple[str, ...]:
+    """The same of negative phrases, of which there may be none.
+
+    Raises:
+        InputError: One is empty, or they are no sequence of strings.
+    """
+    return _checked(negatives, "negative phrase", "keep out")
 
 
 def check_texts(texts: Sequence[str]) -> Sequence[str]:
     """Refuse what is no list of texts; texts may be empty, for what is made under no text.
 
     Raises:
-        InputError: There is none, or they are no sequence of strings.
+        InputError: There is none, they are no sequence of strings, or one has half a character.
     """
-    if isinstance(texts, str) or not texts or not all(isinstance(text, str) for text in texts):
+    given: object = texts  # a caller without types may give one
+    several = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else ()
+    if not several or not all(isinstance(text, str) for text in several):
         shown = repr(texts)[:80]
         raise InputError(
             f"expected a list of one text or more, got {shown}: write one as ['a red car']"
         )
-    return texts
+    for number, text in enumerate(several, start=1):
+        _check_characters(text, "text", number)
+    return several
 
 
 def check_token_count(phrase: str, tokens: int) -> None:
@@ -100,22 +104,42 @@ def fill_template(template: str, phrases: Sequence[str]) -> list[str]:
     return [template.replace("{}", phrase) for phrase in phrases]
 
 
-def _check_phrase(phrase: object, number: int) -> str:
+def _checked(phrases: Sequence[str], what: str, purpose: str) -> tuple[str, ...]:
+    if isinstance(phrases, str):
+        raise InputError(
+            f"expected a list of {what}s, got the string {phrases!r}: write [{phrases!r}]"
+        )
+    if not isinstance(phrases, Iterable):
+        raise InputError(
+            f"expected a list of {what}s, got {phrases!r}: name in words what to {purpose}, one "
+            "each"
+        )
+    return tuple(
+        _check_phrase(phrase, what, purpose, number)
+        for number, phrase in enumerate(phrases, start=1)
+    )
+
+
+def _check_phrase(phrase: object, what: str, purpose: str, number: int) -> str:
     if not isinstance(phrase, str):
         raise InputError(
-            f"expected phrases as strings, got {type(phrase).__name__} as number {number}: "
+            f"expected {what}s as strings, got {type(phrase).__name__} as number {number}: "
             "pass its name in words"
         )
     if not phrase.strip():
         raise InputError(
-            f"expected words in every phrase, got an empty one as number {number}: "
-            "write what to find, or leave it out"
+            f"expected words in every {what}, got an empty one as number {number}: "
+            f"write what to {purpose}, or leave it out"
         )
+    _check_characters(phrase, what, number)
+    return phrase.strip()
+
+
+def _check_characters(text: str, what: str, number: int) -> None:
     try:
-        phrase.encode()  # JSON and shells can hold half a character, which no tokenizer reads
+        text.encode()  # JSON and shells can hold half a character, which no tokenizer reads
     except UnicodeEncodeError as error:
         raise InputError(
-            f"expected whole characters in every phrase, got {phrase[:60]!r} as number {number}: "
+            f"expected whole characters in every {what}, got {text[:60]!r} as number {number}: "
             "write it anew"
         ) from error
-    return phrase.strip()

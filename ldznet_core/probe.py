@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import torch
 from torch import Tensor, nn
 
 from .capture import Features, capturing
+from .errors import InputError
 from .frames import pad_to_multiple
 from .noise import NoiseSchedule
 from .taps import TapsOf, find_taps
@@ -35,11 +38,18 @@ def probe_features(
         t: The timestep, a whole number from 0 to 999.
         generator: Source of the noise; None means a fixed seed.
         taps_of: Finds where features are taken.
+
+    Raises:
+        InputError: The timestep is none.
     """
+    given: object = t  # a caller without types may give a word
+    if not isinstance(given, Real | Tensor):
+        raise InputError(f"expected a whole timestep from 0 to 999, got {t!r}: 400 will do")
+    t = float(t)
     padded = pad_to_multiple(latents)
     noisy = schedule.add_noise(padded, probe_noise(padded, generator), t)
     phrases = len(context)
-    timesteps = torch.full((phrases,), float(t), device=noisy.device)  # half precision rounds them
+    timesteps = torch.full((phrases,), t, device=noisy.device)  # half precision rounds them
     taps = taps_of(unet)
     with capturing(unet, taps, stop_after_last=True, this_thread=True) as capture:
         unet(noisy.expand(phrases, -1, -1, -1), timesteps, context)

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 import torch
 
-from .checks import SEEDS, check_seed
+from .checks import SEEDS, checked_seed
 from .errors import InputError
 
 Preprocess: TypeAlias = Literal["fit", "official"]
@@ -64,7 +64,7 @@ class Procedure:
                 f"expected one {{}} in the template, where the phrase goes, got {self.template!r}: "
                 'write it like "a photo of a {}."'
             )
-        check_seed(self.seed)
+        object.__setattr__(self, "seed", checked_seed(self.seed))
         if self.has_official_randomness and (self.timesteps or self.template is not None):
             raise InputError(
                 "expected the official randomness, or timesteps and a template of your own, got "

@@ -20,7 +20,7 @@ from .masks import (
     threshold_mask,
     union,
 )
-from .phrases import check_phrases, hint_on_lines
+from .phrases import check_negatives, check_phrases, hint_on_lines
 
 NOTHING_READ = "none, this head reads the latents alone"
 """Where the features came from, in words, if there were none to read."""
@@ -51,7 +51,7 @@ class Request:
         """
         return cls(
             check_phrases(phrases),
-            check_phrases(negatives, may_be_none=True),
+            check_negatives(negatives),
             checked_threshold(threshold),
             keep_absent,
         )

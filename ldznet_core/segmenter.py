@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .backbone import Backbone, Posterior, SamplingBackbone
-from .capture import Features
+from .capture import Features, blocks_of
 from .checks import ANEW, check_finite, check_latents, checked_features, checked_size
 from .errors import InputError, UnsupportedModelError
 from .frames import STRIDE
@@ -65,6 +65,11 @@ class Segmenter:
             raise InputError(f"expected at least 1 phrase in a pass, got {phrases_per_pass}")
         if isinstance(head, TrainingFree):
             head = head.for_family(backbone.family)
+        if not hasattr(head, "config"):  # a caller without types may give its name
+            raise InputError(
+                f"expected a head, got {head!r}: pass what load_head gives, such as "
+                'load_head("miniature")'
+            )
         if head.config.family != backbone.family:
             raise UnsupportedModelError(
                 f"expected a head for {backbone.family!r}, got one for {head.config.family!r}: "
@@ -211,7 +216,7 @@ class Segmenter:
         """
         request = self._request(phrases, negatives, threshold)
         self._check_latents(latents)
-        given = features.blocks if isinstance(features, Features) else features or {}
+        given = blocks_of(features)
         blocks = checked_features(given, self.head.config.taps, len(request.asked))
         frame = (STRIDE * latents.shape[-2], STRIDE * latents.shape[-1])
         template = self.procedure.template or self.head.config.template

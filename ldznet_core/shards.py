@@ -14,7 +14,7 @@ from .errors import CheckpointError
 
 _SUFFIX = ".safetensors"
 _SHARD = re.compile(r"-(\d+)of(\d+)$")
-_PICKLES = {".ckpt", ".pt", ".pth", ".bin"}
+_PICKLES = {".ckpt", ".pt", ".pth", ".bin", ".pkl"}
 
 
 def find_files(path: str | os.PathLike[str]) -> list[Path]:
@@ -26,12 +26,16 @@ def find_files(path: str | os.PathLike[str]) -> list[Path]:
     Raises:
         CheckpointError: There is none, a shard is missing, or files of several sets lie there.
     """
-    if Path(path).suffix in _PICKLES:
+    if Path(path).suffix.lower() in _PICKLES:
         raise CheckpointError(
             f"expected a {_SUFFIX} file, got the pickle {path}: run `ldznet convert` on it first"
         )
     stem = stem_of(path)
     found = files_of(stem)
+    if not found and Path(path).is_file():
+        raise CheckpointError(
+            f"expected a {_SUFFIX} file, got {path}, which is none by its name: choose another"
+        )
     if not found:
         raise CheckpointError(
             f"expected weights at {stem}{_SUFFIX} or in its shards, found none: check the path"

@@ -6,11 +6,12 @@ right after the transformer, before any up- or downsampling (arXiv 2303.12343, s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from torch import nn
 
+from .checks import is_whole
 from .errors import InputError, UnsupportedModelError
 
 BLOCKS = (6, 7, 8, 9, 10)
@@ -62,12 +63,14 @@ def find_taps(unet: nn.Module, blocks: Sequence[int] = BLOCKS) -> Taps:
     """
     transformers = find_transformers(unet)
     numbers = range(1, len(transformers) + 1)
-    if not blocks or not all(block in numbers for block in blocks):
+    given: Any = blocks  # a caller without types may give one
+    wanted = list(given) if isinstance(given, Iterable) else [given]
+    if not wanted or not all(is_whole(block) and block in numbers for block in wanted):
         raise InputError(
-            f"expected block numbers from 1 to {len(transformers)}, got {list(blocks)}: "
-            f"the head's own are in head.config.taps"
+            f"expected a list of block numbers from 1 to {len(transformers)}, got {blocks}: the "
+            "head's own are in head.config.taps"
         )
-    return {block: transformers[block - 1] for block in sorted(set(blocks))}
+    return {block: transformers[block - 1] for block in sorted({int(each) for each in wanted})}
 
 
 def find_transformers(

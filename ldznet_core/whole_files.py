@@ -58,8 +58,24 @@ def check_writable(*paths: Path | None) -> None:
             continue
         if path.is_dir():
             raise InputError(f"expected a file to write to, got the folder {path}: name one in it")
-        nearest = next(parent for parent in path.absolute().parents if parent.exists())
+        nearest = _nearest(path.absolute().parent)
         if not nearest.is_dir():
             raise InputError(
                 f"expected a folder for {path.name}, got the file {nearest}: name another"
             )
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder for results that cannot be made.
+
+    Raises:
+        InputError: It is a file, or lies in one.
+    """
+    nearest = _nearest(folder.absolute())
+    if not nearest.is_dir():
+        raise InputError(f"expected a folder for the results, got the file {nearest}: name another")
+
+
+def _nearest(path: Path) -> Path:
+    """The path, or the nearest around it that is there."""
+    return next(each for each in (path, *path.parents) if each.exists())

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from ldznet_core import InputError
 from ldznet_core.auto_head import AUTO_HEAD
-from ldznet_core.phrases import check_phrases, parse_phrases
+from ldznet_core.phrases import check_negatives, check_phrases, parse_phrases
 
 Kind: TypeAlias = Literal["flag", "lines", "number", "whole", "choice", "name"]
 Source: TypeAlias = Literal["auto", "sampling", "probe"]
@@ -59,7 +59,7 @@ def _lines(field: Field, value: Any) -> tuple[str, ...]:
         raise _misfit(field, "phrases as a list, or as text with one a line", value)
     if len(phrases) > MOST_PHRASES:
         raise _misfit(field, f"at most {MOST_PHRASES} phrases", f"{len(phrases)}")
-    checked = check_phrases(phrases, may_be_none=True)
+    checked = check_phrases(phrases) if phrases else ()
     longest = max(map(len, checked), default=0)
     if longest > LONGEST_PHRASE:
         raise _misfit(field, f"phrases of at most {LONGEST_PHRASE} characters", f"one of {longest}")
@@ -165,7 +165,7 @@ class Settings:
             InputError: There is none, or one is no text.
         """
         check_phrases(self.phrases)
-        check_phrases(self.negative_phrases, may_be_none=True)
+        check_negatives(self.negative_phrases)
 
 
 def ask_for_mask(arguments: Sequence[Any]) -> bool:

@@ -74,6 +74,6 @@ def _segmentation_of(picture: Tensor, threshold: float) -> Segmentation:
         raise InputError(
             "expected a latent sampled with guidance after LD-ZNet Capture, got one of which "
             f"nothing was kept, because {difference.reason}: put LD-ZNet Capture before its "
-            "sampler, with a CFG above 1 and a denoise of 1"
+            "sampler, with a CFG above 1 and a higher denoise"
         )
     return segment_prompt(difference, threshold)

@@ -143,10 +143,11 @@ def loaded_picture(sheet: Sheet) -> None:
     loaded = load_miniature(
         sheet,
         "## Masks in a picture of yours\n\n"
-        "Press **Run**: sky and grass of the loaded picture are masked, and what has not been "
-        "named is cut out.\n\n"
-        "The head is *miniature*, the paper's: of pictures that are not the miniature's own it "
-        "understands more than *auto* would.\n\n"
+        "Press **Run**: sky and grass of the loaded picture are masked and made transparent, so "
+        "that all the rest is left. To keep what you named instead, put *InvertMask* before *Join "
+        "Image with Alpha*.\n\n"
+        "The head is *miniature*, the paper's: it copes better than *auto* with pictures that the "
+        "miniature did not paint.\n\n"
         "The picture is ComfyUI's own `example.png`; drop another onto *Your picture*.\n\n"
         "The miniature understands simple, drawn pictures at best. For photographs load a "
         "checkpoint of SD 1.x, as in the second example.",

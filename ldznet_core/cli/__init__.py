@@ -57,8 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if (error.name or "ldznet_core").startswith("ldznet_core"):
             raise
         return _refused(
-            f"expected the package {error.name}, which this command needs: pip install "
-            "'ldznet[cli]', for training and judges 'ldznet[train]'"
+            f"expected the package {error.name}, which this command needs: in LD-ZNet's folder, "
+            "pip install '.[cli]', for training and judges '.[train]'"
         )
     except KeyboardInterrupt:
         return 130

@@ -50,7 +50,8 @@ class Options:
     steps: int = option(20, "UNet passes for a picture")
     guidance: float = option(GUIDANCE, "how strictly prompts are followed; 1 is plain sampling")
     threshold: float | None = option(
-        None, "probability above which a pixel is in a mask, 0 to 1; the head's own if not given"
+        None,
+        "probability above which a pixel is in a mask, of 0 to 1; the head's own if not given",
     )
     model: str = option("miniature", '"miniature" or a folder of such weights')
     head: str = option(AUTO_HEAD, HEAD)

@@ -10,14 +10,14 @@ from typing import Any, TypedDict
 from ..auto_head import AUTO_HEAD
 from ..checks import checked_threshold
 from ..errors import InputError
-from ..phrases import check_phrases
+from ..phrases import check_negatives, check_phrases
 from ..picture_files import check_picture
 from ..procedure import Preprocess, Procedure
 from ..results.folders import REPORT, PictureReport
 from ..results.masks import table
 from ..results.picture_list import list_jobs
 from ..snapping import load_matting
-from ..whole_files import write_text
+from ..whole_files import check_folder, write_text
 from .masking import Ask, Failure, mask_pictures
 from .models import HEAD, DType, chosen_head
 from .options import option
@@ -35,7 +35,8 @@ class Options:
     negative: tuple[str, ...] = option((), "what to take out of every mask; may be repeated")
     out: Path | None = option(None, "folder for the masks and report.json")
     threshold: float | None = option(
-        None, "probability above which a pixel is in a mask, 0 to 1; the head's own if not given"
+        None,
+        "probability above which a pixel is in a mask, of 0 to 1; the head's own if not given",
     )
     model: str = option(
         "miniature",
@@ -122,17 +123,14 @@ def _checked(options: Options) -> tuple[Path, Ask]:
     """The folder for the results, and what is asked of every picture."""
     if options.out is None:
         raise InputError("expected a folder for the masks, got none: add --out DIR")
-    if options.out.exists() and not options.out.is_dir():
-        raise InputError(
-            f"expected a folder for the results, got the file {options.out}: name another"
-        )
+    check_folder(options.out)
     if options.threshold is not None:
         checked_threshold(options.threshold)
     if options.snap:
         load_matting()
     return options.out, Ask(
         phrases=check_phrases(options.phrase),
-        negatives=check_phrases(options.negative, may_be_none=True),
+        negatives=check_negatives(options.negative),
         threshold=options.threshold,
         model=options.model,
         head=chosen_head(options.model, options.head),

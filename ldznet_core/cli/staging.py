@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import InputError
+from ..whole_files import check_folder
 
 
 @contextmanager
@@ -19,10 +19,9 @@ def staged(out: Path) -> Iterator[Path]:
     An error leaves ``out`` as it was, and does not make it.
 
     Raises:
-        InputError: ``out`` is a file.
+        InputError: ``out`` is a file, or lies in one.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"expected a folder for the results, got the file {out}: name another")
+    check_folder(out)
     nearest = next(parent for parent in out.absolute().parents if parent.is_dir())
     draft = Path(tempfile.mkdtemp(prefix=".ldznet-", dir=nearest))
     try:

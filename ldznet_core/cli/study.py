@@ -78,7 +78,7 @@ def run(options: Options) -> StudyReport:
     except ImportError as error:
         raise InputError(
             f"a study needs the packages of the extra `train`, {error.name} is missing: "
-            "pip install 'ldznet[train]'"
+            "in LD-ZNet's folder, pip install '.[train]'"
         ) from error
     _check(options)
     sizes = _sizes(options)

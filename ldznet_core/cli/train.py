@@ -76,7 +76,7 @@ def run(options: Options) -> dict[str, object] | None:
     except ImportError as error:
         raise InputError(
             f"training needs the packages of the extra `train`, {error.name} is missing: "
-            "pip install 'ldznet[train]'"
+            "in LD-ZNet's folder, pip install '.[train]'"
         ) from error
     plan = Plan(
         steps=options.steps,

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..capture import Features
+from ..capture import Features, blocks_of
+from ..checks import one_or
 from ..errors import InputError
 from ..frames import STRIDE, pad_to, pad_to_multiple
 from ..taps import Taps
@@ -119,7 +120,7 @@ class CompactHead(nn.Module):
         features: Features | Mapping[int, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Logits of the pixels ``(P, 1, 8h, 8w)`` and of the presence ``(P,)``, for training."""
-        given = features.blocks if isinstance(features, Features) else features or {}
+        given = blocks_of(features)
         read = {block: given[block] for block in self.config.taps if block in given}
         self._check(latents, context, read)
         height, width = latents.shape[-2:]
@@ -206,10 +207,11 @@ class CompactHead(nn.Module):
         check_context(self.config, context)
         phrases = len(context)
         check_latents(self.config, latents, phrases, shares_rows=True)
-        rows = {len(each) for each in (latents, *features.values())} - {1}
-        if len(rows) > 1 or any(phrases % each for each in rows):
+        maps = (each for each in features.values() if each.ndim == 4)  # others are refused by shape
+        rows = {len(each) for each in (latents, *maps)} - {1}
+        if len(rows) > 1 or any(not each or phrases % each for each in rows):
             raise InputError(
-                f"expected features and latents of 1 or {phrases} rows, got {sorted(rows)}: "
+                f"expected features and latents of {one_or(phrases)} rows, got {sorted(rows)}: "
                 "give one row for the picture, or one for each phrase"
             )
 

@@ -6,6 +6,7 @@ import math
 
 from torch import Tensor
 
+from ..checks import one_or
 from ..errors import InputError
 from ..frames import padded_side
 from .config import HeadConfig, block_sizes
@@ -22,7 +23,7 @@ def check_context(config: HeadConfig, context: Tensor) -> None:
         InputError: It is of another shape, or of no phrase.
     """
     width = config.unet.context_dim
-    if context.ndim != 3 or context.shape[2] != width or not len(context):
+    if context.ndim != 3 or context.shape[2] != width or 0 in context.shape:
         raise InputError(
             f"expected text features (P, T, {width}), got {tuple(context.shape)}: "
             f"encode the phrases with the text encoder of {config.family!r}"
@@ -47,7 +48,7 @@ def check_latents(
     fits = is_map and 0 not in latents.shape and phrases % len(latents) == 0
     if not fits or not (shares_rows or len(latents) in (1, phrases)):
         raise InputError(
-            f"expected latents (1 or {phrases}, {config.in_channels}, h, w), got "
+            f"expected latents ({one_or(phrases)}, {config.in_channels}, h, w), got "
             f"{tuple(latents.shape)}: take them from the VAE of {config.family!r}"
         )
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..capture import Features
+from ..capture import Features, blocks_of
 from ..errors import CheckpointError, InputError
 from ..frames import STRIDE, pad_to, pad_to_multiple
 from ..taps import Taps
@@ -140,7 +140,7 @@ class LDZNetHead(nn.Module):
         latent_size: tuple[int, int],
     ) -> dict[int, Tensor]:
         """The features that this head reads, checked, and grown to the frame of padded latents."""
-        given = features.blocks if isinstance(features, Features) else features or {}
+        given = blocks_of(features)
         missing = [block for block in self.config.taps if block not in given]
         if missing:
             raise InputError(

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..capture import BEST_TIMESTEP, Features, distance_from_best
-from ..checks import check_seed, check_sides, checked_latents
+from ..checks import are_sides, check_sides, checked_latents, checked_seed, is_whole
 from ..devices import checked_device
 from ..errors import InputError
 from ..frames import STRIDE
@@ -178,9 +178,10 @@ class Miniature:
         Raises:
             InputError: An argument is out of its range.
         """
-        height, width = size or (self.image_side, self.image_side)
-        _check_sampling(seed, steps, guidance, (height, width))
-        generator = torch.Generator().manual_seed(seed)
+        size = (self.image_side, self.image_side) if size is None else size
+        _check_sampling(steps, guidance, size)
+        height, width = size
+        generator = torch.Generator().manual_seed(checked_seed(seed))
         noise = torch.randn((1, 4, height // STRIDE, width // STRIDE), generator=generator)
         latents, captured = sample(
             self.unet,
@@ -227,10 +228,10 @@ class Miniature:
         height, width = size_of(picture)
         if isinstance(mask, np.ndarray):
             mask = torch.from_numpy(mask)
-        _check_sampling(seed, steps, guidance, (height, width))
+        _check_sampling(steps, guidance, (height, width))
+        generator = torch.Generator().manual_seed(checked_seed(seed))
         inside = latent_mask(mask, (height, width), STRIDE).to(self.device)
         latents = self.encode_image(picture)
-        generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(latents.shape, generator=generator)
         painted, _ = sample(
             self.unet,
@@ -268,16 +269,16 @@ def load_miniature(
     )
 
 
-def _check_sampling(seed: int, steps: int, guidance: float, size: tuple[int, int]) -> None:
-    check_seed(seed)
-    if not 1 <= steps <= 1000:
+def _check_sampling(steps: int, guidance: float, size: tuple[int, int]) -> None:
+    if not is_whole(steps) or not 1 <= steps <= 1000:
         raise InputError(f"expected 1 to 1000 steps, got {steps}: 20 will do")
     if not 0 < guidance < 100:
         raise InputError(
             f"expected a guidance above 0 and below 100, got {guidance}: {GUIDANCE:g} will do"
         )
-    if min(size) < _MULTIPLE or any(side % _MULTIPLE for side in size):
+    if not are_sides(size) or min(size) < _MULTIPLE or any(side % _MULTIPLE for side in size):
+        got = f"{size[1]}x{size[0]}" if are_sides(size) else repr(size)
         raise InputError(
-            f"expected sides in multiples of {_MULTIPLE} pixels, got {size[1]}x{size[0]}: "
-            "resize the picture or choose another size"
+            f"expected two sides in multiples of {_MULTIPLE} pixels, got {got}: resize the picture "
+            "or choose another size"
         )

@@ -25,7 +25,7 @@ def latent_mask(mask: Image.Image | Tensor, size: tuple[int, int], stride: int) 
         stride: Pixels to a latent.
 
     Raises:
-        InputError: The mask has another size.
+        InputError: The mask has another size, or values that are none of a mask.
     """
     touched = F.max_pool2d(_pixels(mask, size)[None, None], stride)
     grown = F.max_pool2d(touched, 2 * _GROWN_LATENTS + 1, stride=1, padding=_GROWN_LATENTS)
@@ -47,12 +47,22 @@ def _pixels(mask: Image.Image | Tensor, size: tuple[int, int]) -> Tensor:
     """The mask as ``(H, W)`` float32 in [0, 1] on the CPU."""
     if isinstance(mask, Image.Image):
         pixels = torch.from_numpy(np.array(mask.convert("L"), np.float32) / 255)
-    else:
+    elif isinstance(mask, Tensor):
         pixels = mask.detach().float().cpu()
         pixels = pixels[0] if pixels.ndim == 3 and len(pixels) == 1 else pixels
+    else:
+        raise InputError(
+            f"expected a mask as a picture, a tensor or an array, got {type(mask).__name__}: pass "
+            "one of a segmentation"
+        )
     if pixels.shape != size:
         raise InputError(
             f"expected a mask of the picture's {size[1]}x{size[0]} pixels, got "
             f"{tuple(pixels.shape)} (height, width): resize it"
+        )
+    if not bool(((pixels >= 0) & (pixels <= 1)).all()):  # false of NaN, too
+        raise InputError(
+            f"expected a mask from 0 to 1, got {float(pixels.min()):g} to {float(pixels.max()):g}: "
+            "divide one of 8 bits by 255"
         )
     return pixels

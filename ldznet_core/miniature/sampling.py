@@ -107,7 +107,7 @@ def sample(
             known = scheduler.add_noise(repaint.latents, noise, timestep[None])
             latents = repaint.mask * latents + (1 - repaint.mask) * known
         if taps is not None and is_in_window(float(timestep)):
-            with capturing(unet, taps) as recorder:
+            with capturing(unet, taps, this_thread=True) as recorder:
                 predicted = _predict(unet, latents, timestep, guidance)
             both = recorder.features(float(timestep), "sampling")
             captured.append(_of_prompt(both, len(latents)))

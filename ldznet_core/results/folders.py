@@ -12,10 +12,11 @@ from typing import Any, TypedDict, cast
 from PIL import Image
 
 from ..checkpoint import BUILT_IN
-from ..errors import CheckpointError, InputError
+from ..errors import CheckpointError
 from ..overlay import overlay
 from ..segmentation import Segmentation
 from ..shards import find_files
+from ..whole_files import check_folder
 from .masks import PhraseReport, write_masks
 
 MARK = "picture.json"
@@ -57,10 +58,9 @@ def write_result(
         asked: Everything that decides what the masks are.
 
     Raises:
-        InputError: The folder is a file.
+        InputError: The folder is a file, or lies in one.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"expected a folder for the results, got the file {folder}: name another")
+    check_folder(folder)
     nearest = next(each for each in folder.absolute().parents if each.is_dir())
     room = Path(tempfile.mkdtemp(prefix=".ldznet-", dir=nearest))
     try:

@@ -109,7 +109,7 @@ def segment_prompt(difference: Tensor, threshold: float = THRESHOLD) -> Segmenta
         threshold: The share above which a pixel is in the mask.
 
     Raises:
-        InputError: The map is not finite, or the threshold not between 0 and 1.
+        InputError: The map is not finite, or the threshold not above 0 and below 1.
     """
     if not bool(difference.isfinite().all()):
         raise InputError(

@@ -135,12 +135,12 @@ BAD_WORDS = {
     "a phrase of no text": (["demo", "--phrase", "caf\udce9"], "whole characters"),
     "blocks from high to low": (["train", "head", "--taps", "10-6"], "numbers and ranges"),
     "no steps": (["demo", "--steps", "0"], "1 to 1000 steps"),
-    "a threshold of 2": (["demo", "--threshold", "2", "--steps", "1"], "between 0 and 1"),
+    "a threshold of 2": (["demo", "--threshold", "2", "--steps", "1"], "above 0 and below 1"),
     "a long phrase": (["demo", "--phrase", "owl " * 80, "--steps", "1"], "77 tokens"),
     "a long prompt": (["demo", "--prompt", "owl " * 80], "tokens"),
     "a threshold of 2 for pictures": (
         ["segment", "a.png", "--phrase", "owl", "--out", "x", "--threshold", "2"],
-        "between 0 and 1",
+        "above 0 and below 1",
     ),
     "no such model": (["demo", "--model", "sd15.safetensors"], "miniature"),
     "no such head": (["demo", "--head", "gone.safetensors"], "expected weights at"),
@@ -285,7 +285,7 @@ def test_a_package_that_is_missing_is_told(words: list[str], tmp_path: Path) -> 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
     assert "expected the package tqdm" in done.stderr
-    assert "pip install 'ldznet[cli]'" in done.stderr
+    assert "pip install '.[cli]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -6,7 +6,9 @@ import pytest
 
 from ldznet_core.errors import InputError
 from ldznet_core.phrases import (
+    check_negatives,
     check_phrases,
+    check_texts,
     check_token_count,
     fill_template,
     hint_on_lines,
@@ -29,7 +31,7 @@ def test_no_phrase_is_refused() -> None:
 
 
 def test_no_negative_is_fine() -> None:
-    assert check_phrases((), may_be_none=True) == ()
+    assert check_negatives(()) == ()
 
 
 @pytest.mark.parametrize("empty", ["", "  ", "\n"])
@@ -41,8 +43,8 @@ def test_an_empty_phrase_is_refused_by_its_number(empty: str) -> None:
 def test_a_string_is_not_taken_for_a_list_of_letters() -> None:
     with pytest.raises(InputError, match=r"write \['cat'\]"):
         check_phrases("cat")
-    with pytest.raises(InputError, match=r"write \['cat'\]"):
-        check_phrases("cat", may_be_none=True)
+    with pytest.raises(InputError, match=r"a list of negative phrases, .* write \['cat'\]"):
+        check_negatives("cat")
 
 
 def test_what_is_no_string_is_refused() -> None:
@@ -54,6 +56,22 @@ def test_what_is_no_string_is_refused() -> None:
 def test_what_holds_no_phrases_is_refused(phrases: object) -> None:
     with pytest.raises(InputError, match="expected a list of phrases, got"):
         check_phrases(phrases)  # type: ignore[arg-type]
+
+
+def test_an_empty_negative_is_called_one() -> None:
+    with pytest.raises(InputError, match=r"in every negative phrase, .* write what to keep out"):
+        check_negatives([""])
+
+
+def test_half_a_character_is_refused_wherever_texts_are_read() -> None:
+    """As Python reads bytes of a command line that are no UTF-8."""
+    for check in (check_phrases, check_negatives, check_texts):
+        with pytest.raises(InputError, match=r"expected whole characters in every .* as number 2"):
+            check(["cat", "\udcff car"])
+
+
+def test_texts_may_come_from_an_iterator() -> None:
+    assert check_texts(iter(["cat", ""])) == ("cat", "")  # type: ignore[arg-type]
 
 
 def test_77_tokens_are_the_most() -> None:
@@ -75,7 +93,7 @@ def test_a_template_takes_a_phrase_with_braces_as_it_is() -> None:
 
 
 def test_commas_that_were_to_part_phrases_are_pointed_out() -> None:
-    assert "one a line" in hint_on_lines(["car, sky"], [False])
+    assert "one phrase per line" in hint_on_lines(["car, sky"], [False])
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_a_score_does_not_depend_on_the_size_asked_for() -> None:
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0, -0.1, 50.0, float("nan")])
 def test_a_threshold_that_is_no_probability_is_refused(threshold: float) -> None:
-    with pytest.raises(InputError, match="expected a threshold between 0 and 1"):
+    with pytest.raises(InputError, match="expected a threshold above 0 and below 1"):
         Request.checked(["cat"], [], threshold)
 
 

@@ -363,7 +363,7 @@ class TestRefusals:
             segmenter.segment_image(picture(64, 64), ["word " * 80])
 
     def test_a_threshold_out_of_range(self, segmenter: Segmenter) -> None:
-        with pytest.raises(InputError, match="expected a threshold between 0 and 1, got 1"):
+        with pytest.raises(InputError, match="expected a threshold above 0 and below 1, got 1"):
             segmenter.segment_image(picture(64, 64), ["cat"], threshold=1)
 
     def test_what_is_no_picture(self, segmenter: Segmenter) -> None:

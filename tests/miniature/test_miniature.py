@@ -1,5 +1,6 @@
 """The miniature that comes with the package: the real weights, small pictures, few steps."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from ldznet_core import (
 )
 from ldznet_core.checkpoint import BUILT_IN
 from ldznet_core.errors import CheckpointError
-from ldznet_core.miniature import Miniature
+from ldznet_core.miniature import Generation, Miniature
 from ldznet_core.miniature.repaint import blend, latent_mask
 from ldznet_core.miniature.sampling import Guidance, make_scheduler, sample
 from ldznet_core.miniature.text import load_text_encoder, save_text_encoder, tokenize
@@ -47,6 +48,20 @@ class TestPainting:
         assert torch.equal(with_capture.latents, without.latents)
         assert with_capture.image.tobytes() == without.image.tobytes()
         assert without.features is None
+
+    def test_threads_that_share_it_paint_as_one_alone(self, miniature: Miniature) -> None:
+        def paint(seed: int) -> Generation:
+            return miniature.generate(PROMPT, seed=seed, steps=8, size=(64, 64))
+
+        alone = [paint(seed) for seed in range(2)]
+        with ThreadPoolExecutor(2) as threads:
+            together = list(threads.map(paint, range(2)))
+        for one, other in zip(alone, together, strict=True):
+            assert one.image.tobytes() == other.image.tobytes()
+            assert [each.timestep for each in one.captured] == [
+                each.timestep for each in other.captured
+            ]
+        assert hooks_of(miniature.unet) == 0
 
     def test_a_seed_makes_one_picture_and_another_makes_another(self, miniature: Miniature) -> None:
         one, again = (miniature.generate(PROMPT, seed=3, steps=2).latents for _ in range(2))
@@ -259,7 +274,7 @@ class TestWeights:
 
 @pytest.mark.parametrize("seed", [-1, 2**63])
 def test_a_seed_that_no_generator_takes_is_refused(miniature: Miniature, seed: int) -> None:
-    with pytest.raises(InputError, match="a seed from 0 to"):
+    with pytest.raises(InputError, match="a whole seed from 0 to"):
         miniature.generate(PROMPT, seed=seed, steps=1)
 
 

@@ -151,7 +151,7 @@ class TestSources:
     def test_the_report_points_out_commas_in_the_one_phrase_that_is_not_there(
         self, segment: Any, sampled: Any
     ) -> None:
-        hint = "hint: commas do not part phrases, write one a line"
+        hint = "hint: commas do not separate phrases: write one phrase per line"
         latent = sampled()
         assert hint in segment(latent, "hamburger, owl").report.splitlines()
         assert hint not in segment(latent, lines("hamburger", "owl")).report

@@ -84,8 +84,13 @@ def test_commas_in_the_one_phrase_that_is_not_there_are_pointed_out() -> None:
     request = Request.checked(["car, sky"], [], 0.5)
     found = read_logits(torch.full((1, 16, 16), -9.0), request, (16, 16), 0.5)
     answer = Answer(found, Settings(), "miniature", "model")
-    assert answer.summary().endswith("; hint: commas do not part phrases, write one a line")
-    assert answer.infotext(0)["LD-ZNet hint"] == "commas do not part phrases, write one a line"
+    assert answer.summary().endswith(
+        "; hint: commas do not separate phrases: write one phrase per line"
+    )
+    assert (
+        answer.infotext(0)["LD-ZNet hint"]
+        == "commas do not separate phrases: write one phrase per line"
+    )
     assert answer.infotext(0)["LD-ZNet found"] == "not there"
 
 

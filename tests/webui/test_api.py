@@ -127,7 +127,9 @@ class TestMasks:
     def test_commas_in_the_one_phrase_that_is_not_there_are_pointed_out(self, post: Post) -> None:
         reply = post(phrases="hamburger, owl").json()
         assert reply["found"] == [False]
-        assert reply["info"].endswith("hint: commas do not part phrases, write one a line")
+        assert reply["info"].endswith(
+            "hint: commas do not separate phrases: write one phrase per line"
+        )
 
     def test_the_mask_is_all_of_them_together(self, post: Post) -> None:
         reply = post(phrases=["red car", "meadow"]).json()

@@ -63,7 +63,7 @@ def test_commas_in_the_one_phrase_that_is_not_there_are_pointed_out(
     page: dict[str, ModuleType], car: Image.Image
 ) -> None:
     *_, report = found_in(page, car, "hamburger, owl", *SETTINGS[1:])
-    assert "Hint: commas do not part phrases, write one a line." in report
+    assert "Hint: commas do not separate phrases: write one phrase per line." in report
 
 
 def test_masks_are_found_and_named(page: dict[str, ModuleType], car: Image.Image) -> None:
