@@ -251,5 +251,5 @@ class TestTheMask:
 
     @pytest.mark.parametrize("threshold", [0.0, 1.0, -1.0])
     def test_a_threshold_that_is_no_share_is_refused(self, threshold: float) -> None:
-        with pytest.raises(InputError, match="between 0 and 1"):
+        with pytest.raises(InputError, match="above 0 and below 1"):
             segment_prompt(torch.ones(4, 4), threshold)
