@@ -7,17 +7,12 @@ the ratios of their CPU times.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
-from .hosts import NO_HOST, PROJECT, Host, find_hosts, find_python
-from .rig import host_environment
-
-_INSIDE = Path(__file__).parent / "inside" / "capture_cost.py"
+from .hosts import NO_HOST, Host, find_hosts
+from .rig import found_inside
 
 
 def main() -> None:
@@ -66,18 +61,9 @@ def _options() -> argparse.Namespace:
 
 def _measured(host: Host, options: argparse.Namespace) -> Any:
     """What the script inside the host found."""
-    python = find_python(host)
     listens = "attention" if options.attention else "features"
-    where = [str(_INSIDE), str(host.folder), str(PROJECT)]
-    sizes = [str(options.side), str(options.steps), str(options.pairs)]
-    done = subprocess.run(
-        [str(python.path), *where, options.model, listens, *sizes],
-        env=host_environment(python),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout.splitlines()[-1])
+    sizes = options.side, options.steps, options.pairs
+    return found_inside(host, "capture_cost.py", options.model, listens, *sizes)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -13,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from .client import Client
 from .graph import ObjectInfo
@@ -133,6 +135,26 @@ def host_environment(python: HostPython) -> dict[str, str]:
     if not python.has_torchvision:
         environment["PYTHONPATH"] = str(_HERE / "stand_in")
     return environment
+
+
+def found_inside(host: Host, script: str, *arguments: object) -> Any:
+    """Return what a script of `inside` found: the JSON of its last line.
+
+    It runs in a process of the host's Python, and is told the folders of host and project first.
+
+    Raises:
+        NoPythonError: The host has no Python that can run it.
+    """
+    python = find_python(host)
+    told = [_HERE / "inside" / script, host.folder, PROJECT, *arguments]
+    done = subprocess.run(
+        [str(python.path), *map(str, told)],
+        env=host_environment(python),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _start(host: Host, python: HostPython, base: Path, flags: Sequence[str]) -> Server:

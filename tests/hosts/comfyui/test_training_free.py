@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +11,7 @@ from torch import Tensor
 
 from .client import Client, Result
 from .graph import Node
-from .hosts import PROJECT, find_python
-from .rig import Server, host_environment
+from .rig import Server, found_inside
 from .workflows import Setup, miniature, report_of
 
 HEARD = "features: attention captured while sampling at t = "
@@ -170,16 +166,7 @@ def test_sdxl_is_refused_to_trained_heads_and_told_what_to_do(client: Client) ->
 @pytest.mark.slow
 def test_a_small_sdxl_of_the_host_s_own_classes_goes_the_whole_way(server: Server) -> None:
     """In a process of its own: UNet, encoders and tokenizers are ComfyUI's, the weights random."""
-    python = find_python(server.host)
-    script = Path(__file__).parent / "inside" / "small_sdxl.py"
-    done = subprocess.run(
-        [str(python.path), str(script), str(server.host.folder), str(PROJECT)],
-        env=host_environment(python),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = found_inside(server.host, "small_sdxl.py")
     assert found["identical"]
     assert found["counts"] == [4, 2]
     assert found["places"] == 9

@@ -7,22 +7,18 @@ docs/benchmarks.md.
 
 from __future__ import annotations
 
-import json
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from .conftest import HOSTS
-from .hosts import NO_HOST, PROJECT, NoPythonError, find_python
-from .rig import host_environment
+from .hosts import NO_HOST, NoPythonError
+from .rig import found_inside
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not HOSTS, reason=NO_HOST),
 ]
-SCRIPT = Path(__file__).parent / "inside" / "true_size.py"
 
 SQUARES = [(512, 512), (768, 768), (1024, 1024)]
 OBLONGS = {"sd1": (512, 768), "sd2": (1024, 768), "sdxl": (1152, 896)}
@@ -58,18 +54,9 @@ def test_a_pass_and_a_probe_of_true_size_become_masks(family: str, size: tuple[i
 def whole_way(family: str, size: tuple[int, int]) -> Any:
     """What a process of the host's found, where a MODEL of this family was sampled and read."""
     try:
-        python = find_python(HOSTS[0])
+        return found_inside(HOSTS[0], "true_size.py", family, *size)
     except NoPythonError as error:
         pytest.skip(str(error))
-    where = [str(python.path), str(SCRIPT), str(HOSTS[0].folder), str(PROJECT)]
-    done = subprocess.run(
-        [*where, family, *map(str, size)],
-        env=host_environment(python),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def row(family: str, size: tuple[int, int], found: Any) -> str:
