@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,6 +76,25 @@ def check_folder(folder: Path) -> None:
     nearest = _nearest(folder.absolute())
     if not nearest.is_dir():
         raise InputError(f"expected a folder for the results, got the file {nearest}: name another")
+
+
+@contextmanager
+def room_beside(folder: Path) -> Iterator[Path]:
+    """An empty folder on the disk of another, in which its files are made; gone after the block.
+
+    Args:
+        folder: Where they will go; it need not be there.
+
+    Raises:
+        InputError: It is a file, or lies in one.
+    """
+    check_folder(folder)
+    nearest = _nearest(folder.absolute().parent)
+    room = Path(tempfile.mkdtemp(prefix=".ldznet-", dir=nearest))
+    try:
+        yield room
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
 
 
 def _nearest(path: Path) -> Path:

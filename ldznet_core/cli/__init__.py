@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from importlib import import_module
 
 from ..errors import LDZNetError
+from .extras import INSTALL
 from .options import UsageError, parse
 
 COMMANDS = {
@@ -57,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if (error.name or "ldznet_core").startswith("ldznet_core"):
             raise
         return _refused(
-            f"expected the package {error.name}, which this command needs: in LD-ZNet's folder, "
-            "pip install '.[cli]', for training and judges '.[train]'"
+            f"expected the package {error.name}, which this command needs: {INSTALL} '.[cli]', for "
+            "training and judges '.[train]'"
         )
     except KeyboardInterrupt:
         return 130

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..whole_files import check_folder
+from ..whole_files import room_beside
 
 
 @contextmanager
@@ -21,10 +19,7 @@ def staged(out: Path) -> Iterator[Path]:
     Raises:
         InputError: ``out`` is a file, or lies in one.
     """
-    check_folder(out)
-    nearest = next(parent for parent in out.absolute().parents if parent.is_dir())
-    draft = Path(tempfile.mkdtemp(prefix=".ldznet-", dir=nearest))
-    try:
+    with room_beside(out) as draft:
         yield draft
         for path in sorted(draft.rglob("*")):
             target = out / path.relative_to(draft)
@@ -33,5 +28,3 @@ def staged(out: Path) -> Iterator[Path]:
             else:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(path, target)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)

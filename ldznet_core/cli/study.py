@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..miniature.parts import WEIGHTS
 from ..whole_files import write_picture, write_text
 from ..world import WORLDS, scenes_with_masks
+from .extras import lacks_train
 from .options import option
 
 if TYPE_CHECKING:
@@ -76,10 +77,7 @@ def run(options: Options) -> StudyReport:
         from ..study.work import finished, take_over
         from ..training.cache import unet_name
     except ImportError as error:
-        raise InputError(
-            f"a study needs the packages of the extra `train`, {error.name} is missing: "
-            "in LD-ZNet's folder, pip install '.[train]'"
-        ) from error
+        raise lacks_train("a study", error) from error
     _check(options)
     sizes = _sizes(options)
     settings = Settings(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..errors import InputError
 from . import train_data
+from .extras import lacks_train
 from .options import option
 from .train_data import DataOptions
 
@@ -74,10 +75,7 @@ def run(options: Options) -> dict[str, object] | None:
         from ..training.plan import stage_name
         from ..training.saved_state import checked_state
     except ImportError as error:
-        raise InputError(
-            f"training needs the packages of the extra `train`, {error.name} is missing: "
-            "in LD-ZNet's folder, pip install '.[train]'"
-        ) from error
+        raise lacks_train("training", error) from error
     plan = Plan(
         steps=options.steps,
         batch=options.batch,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
@@ -16,7 +14,7 @@ from ..errors import CheckpointError
 from ..overlay import overlay
 from ..segmentation import Segmentation
 from ..shards import find_files
-from ..whole_files import check_folder
+from ..whole_files import room_beside
 from .masks import PhraseReport, write_masks
 
 MARK = "picture.json"
@@ -60,10 +58,7 @@ def write_result(
     Raises:
         InputError: The folder is a file, or lies in one.
     """
-    check_folder(folder)
-    nearest = next(each for each in folder.absolute().parents if each.is_dir())
-    room = Path(tempfile.mkdtemp(prefix=".ldznet-", dir=nearest))
-    try:
+    with room_beside(folder) as room:
         draft = room / "result"  # with the rights of any new folder, unlike the one around it
         draft.mkdir()
         report = {**report, "phrases": write_masks(masks, draft, size)}
@@ -71,8 +66,6 @@ def write_result(
         mark = json.dumps({"asked": asked, "found": report}, indent=2) + "\n"
         (draft / MARK).write_text(mark, encoding="utf-8")
         _publish(draft, folder)
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
     return report
 
 
