@@ -26,6 +26,11 @@ BEST_TIMESTEP = 400.0
 """Where heads are trained; of several captures, the one nearest to it is read."""
 
 
+_NO_MEMORY = (
+    "expected memory for copies of features, but it ran out: make fewer or smaller pictures at once"
+)
+
+
 @dataclass(frozen=True, eq=False)  # without slots, which would forbid weak references
 class Features:
     """What the taps gave in one pass of a UNet."""
@@ -109,16 +114,17 @@ class Capture(Mapping[Any, Tensor]):
         Args:
             timestep: Where on the noise schedule the pass was, 0 to 999.
             source: Where the pass came from.
-            rows: The rows of the batch to keep, such as the half with the prompt; None keeps all.
+            rows: The rows of the batch to keep, such as the half with the prompt, in memory of
+                their own; None keeps all.
 
         Raises:
             CaptureError: A tap stayed silent or fired more than once, or memory ran out.
         """
         self.check()
-        blocks = {
-            block: self._blocks[block] if rows is None else self._blocks[block][rows]
-            for block in self._taps
-        }
+        try:
+            blocks = {block: _rows_alone(self._blocks[block], rows) for block in self._taps}
+        except torch.cuda.OutOfMemoryError as error:
+            raise CaptureError(_NO_MEMORY) from error
         return Features(blocks, float(timestep), source)
 
     def check(self) -> None:
@@ -128,10 +134,7 @@ class Capture(Mapping[Any, Tensor]):
             CaptureError: One did not; the message names it. Or there was no memory for them.
         """
         if self._lacks_memory:
-            raise CaptureError(
-                "expected memory for copies of features, but it ran out: make fewer or smaller "
-                "pictures at once"
-            )
+            raise CaptureError(_NO_MEMORY)
         for block, tap in self._taps.items():
             place = f"tap {block} ({tap.name})"
             if self._passes[block] == 0:
@@ -264,6 +267,12 @@ def _hook(
             raise _PassEnded(capture)
 
     return record
+
+
+def _rows_alone(rows_of_all: Tensor, rows: slice | None) -> Tensor:
+    """Some rows, copied: a view would keep the memory of the others."""
+    wanted = rows_of_all if rows is None else rows_of_all[rows]
+    return wanted if len(wanted) == len(rows_of_all) else wanted.clone()
 
 
 def _tensor(output: object, axes: int) -> Tensor | None:

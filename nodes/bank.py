@@ -135,10 +135,9 @@ class Bank:
         for key in earlier:
             if self.used_bytes > self.limit_bytes:
                 self._lessen(key, _without_features(self._entries[key]))
-        small = sum(_bytes_of(self._entries[key]) for key in earlier)
+        of_run = sum(_bytes_of(self._entries[key]) for key in run)
         for key in earlier:
-            if small > self.limit_bytes:
-                small -= _bytes_of(self._entries[key])
+            if self.used_bytes - of_run > self.limit_bytes:
                 self._lessen(key, _PUSHED_OUT)
         while len(self) > _MOST_ENTRIES:
             self._drop(next(iter(self._entries)))

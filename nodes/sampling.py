@@ -254,15 +254,15 @@ class _Run:
             with uncompiled() if taps else nullcontext(), capturing(self.unet, taps) as capture:
                 output = call()
             capture.check_sizes(len(x), (x.shape[-2], x.shape[-1]))
+            self.nearest |= {
+                uuid: capture.features(timestep, "sampling", its_rows)
+                for uuid, its_rows in rows.items()
+            }
         except CaptureError as error:
             if output is None:  # not from this capture
                 raise
             logging.getLogger(__name__).warning("LD-ZNet: %s", error)
             self.silence = str(error)
-            return output
-        for uuid, its_rows in rows.items():
-            found = capture.features(timestep, "sampling", its_rows)
-            self.nearest[uuid] = found if len(uuids) == 1 else _apart(found)
         return output
 
     def _compare(
@@ -280,14 +280,16 @@ class _Run:
 
     def features_of(self, picture: slice) -> Features | Missing:
         """The features of one picture of the batch, on the CPU, or why there are none."""
-        for prompts in (whole_conds_of, conds_of):  # regions' only where nothing else was heard
-            names = prompts(self.guider.conds, "positive")
-            captured = [self.nearest[uuid] for uuid in names if uuid in self.nearest]
-            if captured:
-                break
-        else:
+        heard = [uuid for uuid in conds_of(self.guider.conds, "positive") if uuid in self.nearest]
+        if not heard:
             return Missing(self._reason())
-        best = min(captured, key=distance_from_best)
+        whole = whole_conds_of(self.guider.conds, "positive")
+
+        def rank(uuid: UUID) -> tuple[bool, float]:
+            """Prompts for regions come last, and then the nearest timestep counts."""
+            return uuid not in whole, distance_from_best(self.nearest[uuid])
+
+        best = self.nearest[min(heard, key=rank)]
         blocks = {key: kept_on_cpu(key, block[picture]) for key, block in best.blocks.items()}
         return Features(blocks, best.timestep, "sampling")
 
@@ -339,9 +341,3 @@ class _Run:
         if uuids.isdisjoint(uuids_of(self.guider.conds, "positive")):
             return f"the positive prompt had no say {describe_window(window)}"
         return "the positive prompt was applied to regions only"
-
-
-def _apart(rows: Features) -> Features:
-    """The same in memory of its own, so that nothing keeps what the rest of the pass gave."""
-    blocks = {key: block.clone() for key, block in rows.blocks.items()}
-    return Features(blocks, rows.timestep, rows.source)

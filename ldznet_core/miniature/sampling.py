@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from diffusers import DDIMScheduler
@@ -109,8 +109,8 @@ def sample(
         if taps is not None and is_in_window(float(timestep)):
             with capturing(unet, taps, this_thread=True) as recorder:
                 predicted = _predict(unet, latents, timestep, guidance)
-            both = recorder.features(float(timestep), "sampling")
-            captured.append(_of_prompt(both, len(latents)))
+            of_prompt = slice(-len(latents), None)
+            captured.append(recorder.features(float(timestep), "sampling", of_prompt))
         else:
             predicted = _predict(unet, latents, timestep, guidance)
         step = scheduler.step(predicted, timestep, latents, eta=_FRESH_NOISE, generator=generator)
@@ -120,12 +120,6 @@ def sample(
     if repaint is not None:
         latents = repaint.mask * latents + (1 - repaint.mask) * repaint.latents
     return latents, captured
-
-
-def _of_prompt(features: Features, count: int) -> Features:
-    """The last rows, in memory of their own: a view would keep the unconditional ones alive."""
-    blocks = {key: block[-count:].clone() for key, block in features.blocks.items()}
-    return replace(features, blocks=blocks)
 
 
 def _predict(unet: UNet, latents: Tensor, timestep: Tensor, guidance: Guidance) -> Tensor:
