@@ -45,13 +45,14 @@ def timestep_of(sampling: Any, sigma: Tensor) -> float:
 def sigma_of(sampling: Any, timestep: float) -> Tensor:
     """The inverse, ``(1,)``."""
     timesteps = torch.tensor([timestep])
+    sigma: Tensor
     if isinstance(sampling, ModelSamplingDiscreteFlow):
-        return timesteps / sampling.multiplier  # its own `sigma` shifts, which `timestep` does not
-    if _counts_a_thousand(sampling):
-        sigma: Tensor = sampling.sigma(timesteps)
-        return sigma
-    like_ours: Tensor = _schedule().sigma(timesteps)
-    return like_ours * _of_data(sampling)
+        sigma = timesteps / sampling.multiplier  # its own `sigma` shifts, which `timestep` does not
+    elif _counts_a_thousand(sampling):
+        sigma = sampling.sigma(timesteps)
+    else:
+        sigma = _schedule().sigma(timesteps) * _of_data(sampling)
+    return sigma
 
 
 def _counts_a_thousand(sampling: Any) -> bool:
