@@ -117,6 +117,28 @@ def test_tables_with_other_headings_are_told(tool: types.ModuleType) -> None:
     ]
 
 
+def test_a_page_gets_the_lines_that_it_has_and_the_headings_that_are_made(
+    tool: types.ModuleType,
+) -> None:
+    told, now = "| split | masks | mIoU at 0.5 |\n", "| split | masks | mIoU at 0.35 |\n"
+    rule, right = "|---|---|---|\n", "|---|---|---:|\n"
+    one, other = tool.tables_of(
+        f"{told}{right}| iid | every | 1 |\n| iid | found | 2 |\n\n{told}{rule}| iid | found | 3 |"
+    )
+    made = tool.tables_of(
+        f"{now}{rule}| iid | found | - |\n| comb | every | 5 |\n| iid | every | +4 |\n\n"
+        f"{now}{rule}| iid | found | 6 (5 to 7) |"
+    )
+    assert [text for _, text in tool.renewed([one, other], made)] == [
+        f"{now}{right}| iid | every | +4 |\n| iid | found | - |",
+        f"{now}{rule}| iid | found | 6 (5 to 7) |",
+    ]
+    with pytest.raises(LookupError, match="no such line is made: iid"):
+        list(tool.renewed([one], made[1:]))
+    with pytest.raises(LookupError, match=r"no table is made with the headings split \| masks"):
+        list(tool.renewed([one], []))
+
+
 def test_a_command_is_run_once_and_its_tables_are_compared(root: Path, tmp_path: Path) -> None:
     page, kept = tmp_path / "page.md", tmp_path / "kept"
     command = "python -m ldznet_core evaluate --what edges --head training-free --count 1"
@@ -126,11 +148,12 @@ def test_a_command_is_run_once_and_its_tables_are_compared(root: Path, tmp_path:
     done = subprocess.run(check, cwd=root, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 1, done.stderr
     assert "as it is: things mIoU is told as 7.00 and made as 0." in done.stdout
-    (printed,) = kept.iterdir()
-    text = printed.read_text(encoding="utf-8")
-    page.write_text(f"## Edges\n\n```sh\n{command}\n```\n\n{text[text.index('|') :]}", "utf-8")
-    once_more = subprocess.run(check, cwd=root, capture_output=True, text=True, encoding="utf-8")
-    assert (once_more.returncode, once_more.stdout.splitlines()[-1]) == (0, "  as told")
+    for flags, last in ((["--write"], "  written"), ([], "  as told")):
+        done = subprocess.run(
+            [*check, *flags], cwd=root, capture_output=True, text=True, encoding="utf-8"
+        )
+        assert (done.returncode, done.stdout.splitlines()[-1]) == (0, last)
+    assert len(page.read_text(encoding="utf-8").splitlines()) == len(told.splitlines()) + 6
 
 
 def test_every_command_of_the_page_is_understood(tool: types.ModuleType, root: Path) -> None:

@@ -3,6 +3,7 @@
     python tools/check_results.py --list               # the tables, and the command of each
     python tools/check_results.py --only "split comb"  # those below headings with these words
     python tools/check_results.py                      # all: about three hours of one slow core
+    python tools/check_results.py --write              # put what they print on the page
 
 A table belongs to the command in the section above it, alone in its block. What commands print is
 kept in --folder, so that a run that was stopped goes on; --again does everything anew. Every line
@@ -14,6 +15,7 @@ cent by a hundred times as much); times may differ at will.
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 import shlex
 import subprocess
@@ -41,6 +43,8 @@ class Table:
     headings: tuple[str, ...]
     rows: list[tuple[str, ...]] = field(default_factory=list)
     """The cells of each line; several lines may begin alike."""
+    text: str = ""
+    """As it stands on the page."""
 
 
 @dataclass(slots=True)
@@ -95,12 +99,37 @@ def differences(told: Table, made: Sequence[Table], tolerance: float) -> Iterato
         yield from (f"{name}: {each}" for each in nearest)
 
 
+def renewed(told: Sequence[Table], made: Sequence[Table]) -> Iterator[tuple[str, str]]:
+    """Tables of the page as they stand, each with its lines as they were made now.
+
+    The first table of some headings is the first that was made with these, whatever the numbers in
+    them, and so on. Which of its lines the page shows stays as it is.
+
+    Raises:
+        LookupError: A table or one of its lines was not made; the message says which.
+    """
+    unused = list(made)
+    for table in told:
+        found = next((each for each in unused if _words(each) == _words(table)), None)
+        if found is None:
+            raise LookupError(f"no table is made with the headings {' | '.join(table.headings)}")
+        unused.remove(found)
+        lines = {_name(row): row for row in found.rows}
+        if missing := [row[0] for row in table.rows if _name(row) not in lines]:
+            raise LookupError(f"no such line is made: {missing[0]}")
+        _, rule, *_ = table.text.splitlines()
+        rows = [found.headings, *(lines[_name(row)] for row in table.rows)]
+        first, *others = (f"| {' | '.join(row)} |" for row in rows)
+        yield table.text, "\n".join([first, rule, *others])
+
+
 def main() -> int:
     """Check the page; the exit status is 1 if a table differs."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--page", type=Path, default=PAGE, help="the page that is checked")
     parser.add_argument("--only", action="append", help="words of a heading; may be repeated")
     parser.add_argument("--list", action="store_true", help="name the tables and run nothing")
+    parser.add_argument("--write", action="store_true", help="change the page's tables instead")
     parser.add_argument("--again", action="store_true", help="run also what was run before")
     parser.add_argument("--tolerance", type=float, default=0.01, help="between numbers")
     parser.add_argument("--folder", type=Path, default=Path("runs/results"), help="what is kept")
@@ -116,12 +145,31 @@ def main() -> int:
         if asked.list:
             continue
         made = tables_of(_printed(claim, asked.folder, again=asked.again))
-        found = [
-            each for table in claim.tables for each in differences(table, made, asked.tolerance)
-        ]
-        print("\n".join(f"  {each}" for each in found) or "  as told", flush=True)
+        if asked.write:
+            found, right = list(_written(asked.page, claim, made)), "written"
+        else:
+            found, right = list(_compared(claim, made, asked.tolerance)), "as told"
+        print("\n".join(f"  {each}" for each in found) or f"  {right}", flush=True)
         is_right = is_right and not found
     return 0 if is_right else 1
+
+
+def _compared(claim: Claim, made: Sequence[Table], tolerance: float) -> Iterator[str]:
+    """What the page says otherwise than what was made."""
+    for table in claim.tables:
+        yield from differences(table, made, tolerance)
+
+
+def _written(path: Path, claim: Claim, made: Sequence[Table]) -> Iterator[str]:
+    """Put what was made on the page; say what was not, and then leave the page as it is."""
+    page = path.read_text(encoding="utf-8")
+    try:
+        for told, now in renewed(claim.tables, made):
+            page = page.replace(told, now, 1)
+    except LookupError as error:
+        yield str(error)
+    else:
+        path.write_text(page, encoding="utf-8")
 
 
 def _blocks(text: str) -> Iterator[str]:
@@ -135,7 +183,18 @@ def _table(block: str) -> Table:
         tuple(cell.strip() for cell in line.strip().strip("|").split("|"))
         for line in block.splitlines()
     )
-    return Table(first, others)
+    return Table(first, others, block)
+
+
+def _words(table: Table) -> list[str]:
+    """The headings without their numbers, such as a threshold."""
+    return [_NUMBER.sub("", heading) for heading in table.headings]
+
+
+def _name(row: Sequence[str]) -> tuple[str, ...]:
+    """What tells a line from the others: its first cell and the words in those that follow."""
+    first, *others = row
+    return first, *itertools.takewhile(lambda cell: re.fullmatch(r"[^\d-]+", cell), others)
 
 
 def _unlike(
