@@ -124,7 +124,7 @@ def renewed(told: Sequence[Table], made: Sequence[Table]) -> Iterator[tuple[str,
 
 
 def main() -> int:
-    """Check the page; the exit status is 1 if a table differs."""
+    """Check or change the page; the exit status is 1 if a table differs, or was not made."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--page", type=Path, default=PAGE, help="the page that is checked")
     parser.add_argument("--only", action="append", help="words of a heading; may be repeated")
