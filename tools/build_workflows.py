@@ -197,7 +197,7 @@ def phrases_and_negatives(sheet: Sheet) -> None:
         "from; it is an output, too, like the scores.",
     )
     phrases = ("apple", "sky", "grass", "owl")
-    painted = paint(sheet, loaded, MINIATURE, "a red apple left of a green apple in a meadow", 12)
+    painted = paint(sheet, loaded, MINIATURE, "a red apple left of a green apple in a meadow", 3)
     for title, negatives in (("3 · Several phrases", ""), ("4 · Less a negative", "red apple")):
         asking, masks = sheet.columns(SEGMENT_WIDTH, PICTURE_WIDTH)
         segment = ask(
@@ -255,7 +255,7 @@ def pieces_and_prompt(sheet: Sheet) -> None:
         "*LD-ZNet Prompt Mask* shows all that the prompt was about (4). It needs no phrase and no "
         "head, but a CFG above 1.",
     )
-    painted = paint(sheet, loaded, MINIATURE, "a red apple left of a green apple in a meadow", 12)
+    painted = paint(sheet, loaded, MINIATURE, "a red apple left of a green apple in a meadow", 3)
     asking, masks = sheet.columns(SEGMENT_WIDTH, PICTURE_WIDTH)
     segment = ask(asking, loaded, painted, phrases="apple")
     split = masks.add("LDZNetSplitMask", 150, wires={"mask": segment["mask"]})

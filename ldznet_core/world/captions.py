@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .backgrounds import background_named
+from .backgrounds import background_named, paint_background
 from .draw import Draw
 from .layout import Layout, Placed
 from .objects import GROUP_PLURALS, pluralise, thing_named, with_article
@@ -22,7 +22,8 @@ class CaptionRates:
         no_colour: a colour goes unmentioned.
         no_relation: things are joined by "and" instead of a relation.
         group: a thing is called by its kind, such as "an animal".
-        stuff: the place is told by what it consists of: "in front of the sky and the grass".
+        stuff: the place is told by what is behind the things: "in front of the sky and the grass".
+            Were all of its stuff told, words that always come together would never be told apart.
     """
 
     empty: float = 0.1
@@ -31,15 +32,17 @@ class CaptionRates:
     synonym: float = 0.2
     no_colour: float = 0.2
     no_relation: float = 0.4
-    group: float = 0.0
-    stuff: float = 0.0
+    group: float = 0.05
+    stuff: float = 0.25
 
 
-PLAIN = CaptionRates(0, 0, 0, 0, 0, 0)
+USUAL = CaptionRates()
+"""Phrases name kinds and stuff, too, and a text encoder learns words from captions alone."""
 
-RATES = {"small": CaptionRates(), "full": CaptionRates(group=0.05, stuff=0.15)}
-"""Of each world. A text encoder learns words from captions alone, and phrases name kinds and stuff,
-too: that of `small`, whose weights are older, hardly tells "sea" from "sand"."""
+_SIDE_OF_STUFF = 32
+"""Pixels of a background's side, enough to tell what is behind the middle of a thing."""
+
+PLAIN = CaptionRates(0, 0, 0, 0, 0, 0, 0, 0)
 
 
 def caption(
@@ -47,7 +50,7 @@ def caption(
     draw: Draw | None = None,
     *,
     plain: bool = False,
-    rates: CaptionRates | None = None,
+    rates: CaptionRates = USUAL,
 ) -> str:
     """A caption of the scene, such as "a red apple left of an owl on a beach".
 
@@ -55,11 +58,11 @@ def caption(
         layout: the scene.
         draw: where the choices come from; by default a stream named by the layout.
         plain: whether to give the full canonical sentence, in which nothing is left to chance.
-        rates: how often it departs from that sentence; by default as `RATES` has it.
+        rates: how often it departs from that sentence.
     """
     if draw is None or plain:
         draw = Draw("caption", layout.world, layout.split, layout.index)
-    chosen = PLAIN if plain else rates or RATES[layout.world]
+    chosen = PLAIN if plain else rates
     if draw.chance(chosen.empty):
         return ""
     things = list(layout.things) if plain else draw.shuffled(layout.things)
@@ -70,6 +73,8 @@ def caption(
     subject = _subject(things, draw, chosen, plain)
     if draw.chance(chosen.no_place):
         return subject
+    if draw.chance(chosen.stuff):
+        return f"{subject} in front of {_stuff_behind(things, layout)}"
     return f"{subject} {_place(layout.background, draw, chosen)}"
 
 
@@ -83,12 +88,18 @@ def true_relations(one: Placed, other: Placed) -> tuple[str, ...]:
 
 def _place(name: str, draw: Draw, rates: CaptionRates) -> str:
     background = background_named(name)
-    if rates.stuff and draw.chance(rates.stuff):
-        *others, last = [f"the {noun}" for noun in background.stuff]
-        return f"in front of {', '.join(others)} and {last}" if others else f"in front of {last}"
     if draw.chance(rates.synonym):
         return draw.choice(background.synonyms or (background.place,))
     return background.place
+
+
+def _stuff_behind(things: list[Placed], layout: Layout) -> str:
+    _, labels = paint_background(layout.background, layout.background_seed, _SIDE_OF_STUFF)
+    side = len(labels)
+    stuff = background_named(layout.background).stuff
+    middles = [(int(each.centre_y * side), int(each.centre_x * side)) for each in things]
+    *others, last = dict.fromkeys(f"the {stuff[labels[middle]]}" for middle in middles)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _subject(things: list[Placed], draw: Draw, rates: CaptionRates, plain: bool) -> str:

@@ -193,13 +193,13 @@ class TestSnapping:
         self, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         solver = install(monkeypatch)
-        words = ["--phrase", "the red car", "--head", "training-free", "--json"]
+        words = ["--phrase", "red car", "--head", "training-free", "--json"]
         plain, snapped = tmp_path / "plain", tmp_path / "snapped"
         segment(scene, *words, "--out", plain)
         assert solver.trimaps == []
         segment(scene, *words, "--out", snapped, "--snap")
         assert len(solver.trimaps) == 1
-        masks = [each / "mask-the-red-car.png" for each in (plain, snapped)]
+        masks = [each / "mask-red-car.png" for each in (plain, snapped)]
         assert masks[0].read_bytes() != masks[1].read_bytes()
         found = [report_in(each)["pictures"][0]["phrases"][0] for each in (plain, snapped)]
         assert found[0]["score"] == found[1]["score"]

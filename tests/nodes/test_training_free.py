@@ -24,9 +24,8 @@ PROBED = "features: attention from one extra pass (probe) at t = 100"
 NOT_TOLD = "LD-ZNet Capture did not listen for attention (connect this head to it)"
 
 TRANSFORMERS = {
-    1: "input_blocks.1.1",
     3: "input_blocks.4.1",
-    4: "input_blocks.5.1",
+    11: "output_blocks.6.1",
     12: "output_blocks.7.1",
     13: "output_blocks.8.1",
 }
@@ -163,10 +162,9 @@ class TestCapture:
         run(guider(pack.module("nodes.sampling").with_capture(plain, bank)), SCHEDULE)
         without = bank.used_bytes
         run(guider(pack.module("nodes.sampling").with_capture(plain, bank, taps_of)), SCHEDULE)
-        positions = {1: 64, 3: 16, 4: 16, 12: 16, 13: 16}  # of 8x8 latents
-        widths = {1: 32, 3: 64, 4: 64, 12: 64, 13: 64}
-        values = sum(widths[block] * positions[block] for block in TRANSFORMERS)  # words
-        values += sum(2 * 64 * positions[block] for block in (12, 13))  # links
+        width, positions = 64, 16  # of 8x8 latents
+        values = len(TRANSFORMERS) * width * positions  # words
+        values += 2 * 2 * width * positions  # links: two blocks, with queries and keys
         assert bank.used_bytes == without + 2 * values
 
     def test_the_picture_stays_the_same_bit_for_bit(
@@ -298,7 +296,7 @@ class TestSegment:
         seen = self.segmented(segment, {"samples": latents}, head=free, source="probe")
         assert seen.report.splitlines()[-1] == PROBED
         for ours, theirs in zip(heard.probabilities, seen.probabilities, strict=True):
-            assert float((ours - theirs).abs().mean()) < 0.05
+            assert float((ours - theirs).abs().mean()) < 0.1  # each has its presence threshold
 
     def test_every_picture_of_a_batch_has_its_own(
         self, segment: Any, loaded: SimpleNamespace, listened: Any, free: Any

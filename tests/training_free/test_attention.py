@@ -55,16 +55,15 @@ def test_there_is_a_row_for_each_position_of_the_halved_latents(
     assert {
         feature.shape[:2]
         for place, feature in features.blocks.items()
-        if place.part == "words.query" and place.block in layers.words
+        if place.part == "words.query"
     } == {(1, coarse)}
     assert tuple(attention.links) == layers.links
     assert set(attention.words) == {*layers.words, *layers.presence_words}
     for link in attention.links.values():
         assert link.queries.shape == link.keys.shape
         assert link.queries.shape[1] == fine
-    for block, words in attention.words.items():
-        at_16x16 = name == "ours" and block == 1
-        assert words.queries.shape[1] == (4 * fine if at_16x16 else coarse)
+    for words in attention.words.values():
+        assert words.queries.shape[1] == coarse
         assert words.keys.shape[:1] + words.keys.shape[2:3] == (3, 77)
         assert words.keys.shape[1::2] == words.queries.shape[::2]
     assert attention.counts == (1, 2, 75)

@@ -19,12 +19,11 @@ from ldznet_core.training_free.places import attention_of
 from .small import CONFIGS, FAMILY_OF, UNETS, WIDTH, count_hooks, noise, run, small_unet
 
 LDM_NAMES = {
-    1: "input_blocks.1.1",
     3: "input_blocks.4.1",
-    4: "input_blocks.5.1",
+    11: "output_blocks.6.1",
     12: "output_blocks.7.1",
+    13: "output_blocks.8.1",
 }
-LDM_NAMES[13] = "output_blocks.8.1"
 DIFFUSERS_NAMES = {
     5: "down_blocks.2.attentions.0",
     6: "down_blocks.2.attentions.1",

@@ -259,7 +259,7 @@ class TestTheMaskThatWasUsed:
         assert text.startswith("picture 0, LD-ZNet mask of: ")
         assert "for inpainting" in text
         assert 'LD-ZNet mask: "owl, hamburger", LD-ZNet found: "found, not there"' in text
-        assert 'LD-ZNet score: "0.997, 0.' in text
+        assert 'LD-ZNet score: "0.999, 0.' in text
         assert np.array_equal(pixels(done.images[-1]), pixels(p.image_mask))
         assert "the last picture is the mask for inpainting" in done.comments
 

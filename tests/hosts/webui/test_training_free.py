@@ -12,7 +12,7 @@ from .conftest import SECOND
 HEAD = "training-free"
 FOUND, ABSENT = "hamburger", "soccer ball"
 PROMPT, OTHER = "a red hamburger on a table", "an owl on a beach"
-REQUEST = {"prompt": PROMPT, "seed": 4, "sampler_name": "Euler", "steps": 12, "cfg_scale": 4}
+REQUEST = {"prompt": PROMPT, "seed": 7, "sampler_name": "Euler", "steps": 12, "cfg_scale": 4}
 REQUEST |= {"width": 128, "height": 128}
 
 
@@ -74,7 +74,7 @@ class TestWhileGenerating:
         phrases, prompts = f"{FOUND}\nowl", [PROMPT, OTHER]
         both = masked(client, phrases, batch_size=2, orders={"prompts": prompts})
         for picture, prompt in enumerate(prompts):
-            alone = masked(client, phrases, prompt=prompt, seed=4 + picture)
+            alone = masked(client, phrases, prompt=prompt, seed=7 + picture)
             for phrase in (1, 2):
                 place = 1 + 2 * picture + phrase
                 score = float(alone.fields(phrase)["LD-ZNet score"])
