@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .backgrounds import background_named, paint_background
@@ -98,8 +99,7 @@ def _stuff_behind(things: list[Placed], layout: Layout) -> str:
     side = len(labels)
     stuff = background_named(layout.background).stuff
     middles = [(int(each.centre_y * side), int(each.centre_x * side)) for each in things]
-    *others, last = dict.fromkeys(f"the {stuff[labels[middle]]}" for middle in middles)
-    return f"{', '.join(others)} and {last}" if others else last
+    return _listed(dict.fromkeys(f"the {stuff[labels[middle]]}" for middle in middles))
 
 
 def _subject(things: list[Placed], draw: Draw, rates: CaptionRates, plain: bool) -> str:
@@ -112,8 +112,12 @@ def _subject(things: list[Placed], draw: Draw, rates: CaptionRates, plain: bool)
         return f"{with_article(names[0])} {relation} {with_article(names[1])}"
     if len(things) == 2 and names[0] == names[1]:
         return f"two {_plural(names[0])}"
-    listed = [with_article(name) for name in names]
-    return f"{', '.join(listed[:-1])} and {listed[-1]}"
+    return _listed(with_article(name) for name in names)
+
+
+def _listed(nouns: Iterable[str]) -> str:
+    *others, last = nouns
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _noun_phrase(thing: Placed, draw: Draw, rates: CaptionRates) -> str:
