@@ -34,6 +34,7 @@ _COMMAND = re.compile(r"python -m (ldznet_core evaluate [^\n#]*?) *(?:#[^\n]*)?\
 _BLOCK = re.compile(r"^```(?s:.*?)^```|^#+ .*$|(?:^(?!#|```).+\n?)+", re.MULTILINE)
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 _ROUNDING = 1e-9
+_NO_LINE = "no such line is made"
 
 
 @dataclass(slots=True)
@@ -88,14 +89,14 @@ def differences(told: Table, made: Sequence[Table], tolerance: float) -> Iterato
     """What a table of the page says otherwise than those that were made, a sentence each."""
     alike = [table for table in made if table.headings == told.headings]
     if not alike:
-        yield f"no table is made with the headings {' | '.join(told.headings)}"
+        yield _no_table(told)
         return
     if any(heading in PER_CENT for heading in told.headings):
         tolerance *= 100
     for name, *cells in told.rows:
         rows = [row[1:] for table in alike for row in table.rows if row[0] == name]
         found = [list(_unlike(told.headings[1:], cells, row, tolerance)) for row in rows]
-        nearest = min(found, key=len, default=["no such line is made"])
+        nearest = min(found, key=len, default=[_NO_LINE])
         yield from (f"{name}: {each}" for each in nearest)
 
 
@@ -112,11 +113,11 @@ def renewed(told: Sequence[Table], made: Sequence[Table]) -> Iterator[tuple[str,
     for table in told:
         found = next((each for each in unused if _words(each) == _words(table)), None)
         if found is None:
-            raise LookupError(f"no table is made with the headings {' | '.join(table.headings)}")
+            raise LookupError(_no_table(table))
         unused.remove(found)
         lines = {_name(row): row for row in found.rows}
         if missing := [row[0] for row in table.rows if _name(row) not in lines]:
-            raise LookupError(f"no such line is made: {missing[0]}")
+            raise LookupError(f"{_NO_LINE}: {missing[0]}")
         _, rule, *_ = table.text.splitlines()
         rows = [found.headings, *(lines[_name(row)] for row in table.rows)]
         first, *others = (f"| {' | '.join(row)} |" for row in rows)
@@ -184,6 +185,10 @@ def _table(block: str) -> Table:
         for line in block.splitlines()
     )
     return Table(first, others, block)
+
+
+def _no_table(told: Table) -> str:
+    return f"no table is made with the headings {' | '.join(told.headings)}"
 
 
 def _words(table: Table) -> list[str]:
