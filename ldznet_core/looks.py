@@ -12,7 +12,7 @@ from torch import Tensor
 from .backbone import AttentiveBackbone, Backbone, Posterior
 from .capture import Features
 from .errors import InputError, UnsupportedModelError
-from .phrases import fill_template
+from .phrases import fill_template, without_article
 from .procedure import OFFICIAL_TEMPLATES, OFFICIAL_TIMESTEPS, Procedure
 from .segmentation import Request
 from .training_free import Attention, TrainingFreeHead, attend, glance
@@ -97,7 +97,7 @@ def plan_looks(
     template = config.template if procedure.template is None else procedure.template
     has_choice = procedure.timesteps and config.reads != "nothing"
     timesteps = procedure.timesteps if has_choice else (config.timestep,)
-    portions = _portions(template, request, phrases_per_pass)
+    portions = _portions(config, template, request, phrases_per_pass)
     shared = [portions] if config.probes_once else [(portion,) for portion in portions]
     for together in shared:
         for timestep in timesteps:
@@ -192,7 +192,7 @@ def given_passes(
         blocks: What the head reads of them, ``(1, C, h, w)`` or a row for each phrase.
         phrases_per_pass: How many phrases make a portion.
     """
-    portions = _portions(template, request, phrases_per_pass)
+    portions = _portions(head.config, template, request, phrases_per_pass)
     contexts = (backbone.encode_text(portion.texts) for portion in portions)
     if isinstance(head, TrainingFreeHead):
         yield from _attended(backbone, head, portions, latents, list(contexts), features)
@@ -206,10 +206,19 @@ def given_passes(
             yield Seen(rows, latents, context, of_rows)
 
 
-def _portions(template: str, request: Request, most: int) -> tuple[Portion, ...]:
-    """All that is asked, at most so many phrases at once."""
-    slices = [slice(start, start + most) for start in range(0, len(request.asked), most)]
-    return tuple(Portion(rows, fill_template(template, request.asked[rows])) for rows in slices)
+def _portions(
+    config: HeadSettings, template: str, request: Request, most: int
+) -> tuple[Portion, ...]:
+    """All that is asked, at most so many phrases at once.
+
+    To attention, which averages a phrase's words, an article is a word like the others, and one
+    that nothing in a picture fits; so it is left out.
+    """
+    asked: Sequence[str] = request.asked
+    if config.reads == "attention":
+        asked = [without_article(phrase) for phrase in asked]
+    slices = [slice(start, start + most) for start in range(0, len(asked), most)]
+    return tuple(Portion(rows, fill_template(template, asked[rows])) for rows in slices)
 
 
 def _random_looks(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from .errors import InputError
 
 TOKEN_LIMIT = 77
 """Positions of CLIP's text encoder, the start and the end token included."""
+
+_ARTICLE = re.compile(r"(?:an?|the)\s+(?=\S)", re.IGNORECASE)
 
 
 def parse_phrases(text: str) -> list[str]:
@@ -102,6 +105,16 @@ def fill_template(template: str, phrases: Sequence[str]) -> list[str]:
     ['a photo of a cat.']
     """
     return [template.replace("{}", phrase) for phrase in phrases]
+
+
+def without_article(phrase: str) -> str:
+    """A phrase without the English article in front of it, if it has one and says more.
+
+    >>> without_article("The red car"), without_article("another car"), without_article("a")
+    ('red car', 'another car', 'a')
+    """
+    article = _ARTICLE.match(phrase)
+    return phrase[article.end() :] if article else phrase
 
 
 def _checked(phrases: Sequence[str], what: str, purpose: str) -> tuple[str, ...]:

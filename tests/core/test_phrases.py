@@ -13,6 +13,7 @@ from ldznet_core.phrases import (
     fill_template,
     hint_on_lines,
     parse_phrases,
+    without_article,
 )
 
 
@@ -23,6 +24,23 @@ def test_a_text_field_holds_a_phrase_on_each_line_that_is_not_blank() -> None:
 
 def test_phrases_lose_the_blanks_around_them_and_keep_their_order() -> None:
     assert check_phrases([" cat", "a dog ", "cat"]) == ("cat", "a dog", "cat")
+
+
+@pytest.mark.parametrize(
+    ("phrase", "rest"),
+    [
+        ("the red car", "red car"),
+        ("An  owl", "owl"),
+        ("a", "a"),
+        ("the", "the"),
+        ("another car", "another car"),
+        ("theatre", "theatre"),
+        ("man in the moon", "man in the moon"),
+        ("the the band", "the band"),
+    ],
+)
+def test_an_article_is_left_out_in_front_alone(phrase: str, rest: str) -> None:
+    assert without_article(phrase) == rest
 
 
 def test_no_phrase_is_refused() -> None:

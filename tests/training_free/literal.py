@@ -174,7 +174,6 @@ def logits(
         size: (h, w) of the latents.
     """
     others = layers.presence_words or layers.words
-    least = layers.presence_sampled if attention.source == "sampling" else layers.presence
     scores = walked_words(attention, layers.words, padded, layers.walk)
     answers = []
     for each, telling in zip(
@@ -191,7 +190,8 @@ def logits(
             for column in range(telling.shape[1])
             if 2 * row < size[0] and 2 * column < size[1]
         ]
-        against_presence = math.exp(-20 * (max(seen) - least))
+        above = max(seen) - sum(seen) / len(seen) / 2
+        against_presence = math.exp(-20 * (above - layers.presence))
         answers.append(-torch.log(against_edge + against_presence))
     return torch.stack(answers)
 

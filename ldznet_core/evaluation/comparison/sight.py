@@ -12,6 +12,7 @@ from torch import Tensor
 from ...capture import BEST_TIMESTEP, Features, distance_from_best
 from ...head import Head
 from ...miniature import Miniature
+from ...phrases import without_article
 from ...probe import probe_noise
 from ...segmenter import Segmenter
 from ...training_free import Attention, Layers, attend, find_places
@@ -41,7 +42,8 @@ class Sight:
         """What was captured while the scene was painted, at each step from t = 300 to 500."""
         if is_painted:
             self.latents, self.steps = paint_listening(miniature, case, self.latents, number)
-        self.context = miniature.encode_text(self.phrases)
+        self._asked = [without_article(phrase) for phrase in self.phrases]
+        self.context = miniature.encode_text(self._asked)
         self._forget()
 
     def afresh(self) -> Sight:
@@ -98,7 +100,7 @@ class Sight:
                 t=layers.timestep,
                 taps_of=lambda unet: find_places(unet, layers),
             )
-            counts = self.miniature.count_tokens(self.phrases)
+            counts = self.miniature.count_tokens(self._asked)
             self._attention[key] = attend(heard, unet, layers, self.context, counts)
         return self._attention[key]
 
