@@ -36,8 +36,9 @@ REQUEST = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """For no longer than it is used: while it is open, no other test may run an event loop."""
     with chromium() as browser:
         yield browser
 
