@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..capture import BEST_TIMESTEP, Features, distance_from_best
+from ..capture import BEST_TIMESTEP, WINDOW, Features, distance_from_best
 from ..checks import are_sides, check_sides, checked_latents, checked_seed, is_whole
 from ..devices import checked_device
 from ..errors import InputError
@@ -43,7 +43,7 @@ class Generation:
     latents: Tensor
     """``(1, 4, h, w)``, clean."""
     captured: tuple[Features, ...]
-    """The prompt's features at each timestep from 300 to 500 that sampling visited; maybe none."""
+    """The prompt's features at each timestep of the window that sampling visited; maybe none."""
 
     @property
     def features(self) -> Features | None:
@@ -160,6 +160,7 @@ class Miniature:
         size: tuple[int, int] | None = None,
         captures: bool = True,
         taps_of: TapsOf = find_taps,
+        window: tuple[float, float] = WINDOW,
         on_step: Callable[[int], None] | None = None,
     ) -> Generation:
         """A picture of a prompt, and its features.
@@ -173,6 +174,7 @@ class Miniature:
             size: (height, width) in multiples of 64 pixels; None is the size it was trained on.
             captures: Whether to keep features; the picture is the same either way, bit for bit.
             taps_of: Finds where in the UNet they are taken, as in `probe`.
+            window: The timesteps at which they are taken, the first and the last.
             on_step: Told the number of steps done.
 
         Raises:
@@ -191,6 +193,7 @@ class Miniature:
             generator,
             captures=captures,
             taps_of=taps_of,
+            window=window,
             on_step=on_step,
         )
         return Generation(self.decode_image(latents), latents, tuple(captured))

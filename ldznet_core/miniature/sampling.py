@@ -9,7 +9,7 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
-from ..capture import Features, capturing, is_in_window
+from ..capture import WINDOW, Features, capturing, is_in_window
 from ..taps import TapsOf, find_taps
 from ..unet import UNet
 
@@ -74,6 +74,7 @@ def sample(
     *,
     captures: bool = False,
     taps_of: TapsOf = find_taps,
+    window: tuple[float, float] = WINDOW,
     repaint: Repaint | None = None,
     begins_at: float | None = None,
     on_step: Callable[[int], None] | None = None,
@@ -86,8 +87,9 @@ def sample(
         guidance: what steers it, one prompt a row or one for all.
         steps: UNet passes.
         generator: source of the noise that each step renews, on the CPU.
-        captures: whether to keep the prompt's features at timesteps in `capture.WINDOW`.
+        captures: whether to keep the prompt's features.
         taps_of: finds where they are taken.
+        window: the timesteps at which they are taken, the first and the last.
         repaint: what to keep of another picture.
         begins_at: the timestep from which on steps are made, with ``noise`` for the noisy latents
             there; None is the first one's.
@@ -106,7 +108,7 @@ def sample(
         if repaint is not None:
             known = scheduler.add_noise(repaint.latents, noise, timestep[None])
             latents = repaint.mask * latents + (1 - repaint.mask) * known
-        if taps is not None and is_in_window(float(timestep)):
+        if taps is not None and is_in_window(float(timestep), window):
             with capturing(unet, taps, this_thread=True) as recorder:
                 predicted = _predict(unet, latents, timestep, guidance)
             of_prompt = slice(-len(latents), None)

@@ -86,12 +86,14 @@ def test_it_names_every_pixel_of_a_picture(judge: RGBJudge) -> None:
     assert seen.max() < len(judge.sorts)
 
 
+OTHERS = ["by a probe of the picture", *(f"captured at t = {t}" for t in (300, 200, 100))]
+HEADS = {
+    "miniature": ["by the sampler's latents", *OTHERS],
+    "miniature-compact": ["by the sampler's latents", *OTHERS],
+    "training-free": OTHERS,
+}
 WAYS = [
-    "miniature",
-    "miniature, by the sampler's latents",
-    "miniature-compact",
-    "miniature-compact, by the sampler's latents",
-    "training-free",
+    name for head, others in HEADS.items() for name in (head, *(f"{head}, {of}" for of in others))
 ]
 
 
@@ -102,8 +104,7 @@ def miniature() -> Miniature:
 
 @pytest.fixture(scope="module")
 def ways(miniature: Miniature) -> dict[str, Way]:
-    names = ["miniature", "miniature-compact", "training-free"]
-    return ways_of({name: Segmenter(miniature, load_head(name)) for name in names})
+    return ways_of({name: Segmenter(miniature, load_head(name)) for name in HEADS})
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +119,24 @@ def test_heads_that_read_latents_are_asked_with_those_of_picture_and_sampler(
 ) -> None:
     assert list(ways) == WAYS
     made = miniature.generate("a red car", seed=0, steps=10, taps_of=every_tap)
-    by_picture, by_sampler = (ways[name](made, ["red car"]).logits for name in WAYS[2:4])
+    by_picture, by_sampler = (ways[name](made, ["red car"]).logits for name in WAYS[6:8])
     assert not torch.allclose(by_picture, by_sampler, atol=1e-2)
+
+
+@pytest.mark.parametrize("head", ["miniature-compact", "training-free"])
+def test_each_way_reads_where_its_name_says(
+    miniature: Miniature, ways: dict[str, Way], head: str
+) -> None:
+    made = miniature.generate("a red car", seed=0, steps=20, taps_of=every_tap, window=(0.0, 500.0))
+    read = {
+        name.removeprefix(f"{head}, "): (answer.source, round(answer.timestep or 0, -2))
+        for name, way in ways.items()
+        if name.startswith(head) and (answer := way(made, ["red car"]))
+    }
+    late = {f"captured at t = {t}": ("sampling", t) for t in (300, 200, 100)}
+    assert read.pop(head) == ("sampling", 400)
+    assert read.pop("by a probe of the picture") == ("probe", 100)
+    assert late.items() <= read.items()
 
 
 @pytest.mark.parametrize("way", WAYS)

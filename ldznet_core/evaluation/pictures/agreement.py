@@ -10,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ...capture import BEST_TIMESTEP, WINDOW
 from ...metrics.overlap import Overlap, mean_iou, overlap, rate
 from ...miniature import Generation, Miniature
 from ...segmentation import Segmentation
@@ -23,6 +24,11 @@ from .rgb_judge import RGBJudge
 
 Way: TypeAlias = Callable[[Generation, Sequence[str]], Segmentation]
 """Masks of a picture that was painted, for phrases."""
+
+LATE = (300.0, 200.0, 100.0)
+"""Timesteps where features are read, too: later than where heads listen."""
+
+_BETWEEN = 50.0  # timesteps of two steps of 20
 
 
 @dataclass
@@ -98,15 +104,20 @@ class Painted:
 def ways_of(heads: Mapping[str, Segmenter]) -> dict[str, Way]:
     """How the masks of a picture can be had from each head, by the names of the ways.
 
-    As users get them; and, of heads that read latents, by those that the sampler left.
+    As users get them; of heads that read latents, by those that the sampler left; by a probe of the
+    picture; and by what was captured later.
     """
     ways: dict[str, Way] = {}
     for name, segmenter in heads.items():
-        ways[name] = partial(_segment, segmenter, sees_picture=True)
+        ways[name] = partial(_segment, segmenter)
         if segmenter.reads_latents:
             ways[f"{name}, by the sampler's latents"] = partial(
                 _segment, segmenter, sees_picture=False
             )
+        ways[f"{name}, by a probe of the picture"] = partial(_probe, segmenter)
+        for timestep in LATE:
+            late = partial(_segment, segmenter, timestep=timestep)
+            ways[f"{name}, captured at t = {timestep:.0f}"] = late
     return ways
 
 
@@ -122,8 +133,7 @@ def agree(
 ) -> tuple[Painted, dict[str, Agreement]]:
     """Paint captions of "iid" with their numbers as seeds, and compare masks of all they name.
 
-    The masks are read from what was captured while sampling, at their head's own threshold; what
-    it does not find has an empty mask.
+    The masks are read at their head's own threshold; what it does not find has an empty mask.
 
     Args:
         miniature: What paints.
@@ -139,7 +149,14 @@ def agree(
     """
     painted, agreements = Painted(), {name: Agreement() for name in ways}
     pictures = paint_prompts(
-        miniature, every_tap, world, count, steps=steps, guidance=guidance, name="agreement"
+        miniature,
+        every_tap,
+        world,
+        count,
+        steps=steps,
+        guidance=guidance,
+        name="agreement",
+        window=(min(LATE) - _BETWEEN, WINDOW[1]),
     )
     for layout, _, made in pictures:
         things, stuff = _things_of(layout), background_named(layout.background).stuff
@@ -155,12 +172,23 @@ def agree(
 
 
 def _segment(
-    segmenter: Segmenter, made: Generation, phrases: Sequence[str], *, sees_picture: bool
+    segmenter: Segmenter,
+    made: Generation,
+    phrases: Sequence[str],
+    *,
+    sees_picture: bool = True,
+    timestep: float = BEST_TIMESTEP,
 ) -> Segmentation:
+    """By what was captured nearest to a timestep."""
+    features = min(made.captured, key=lambda each: abs(each.timestep - timestep), default=None)
     picture = made.image if sees_picture else None
     return segmenter.segment_sampled(
-        made.latents, made.features, phrases, threshold=None, picture=picture
+        made.latents, features, phrases, threshold=None, picture=picture
     )
+
+
+def _probe(segmenter: Segmenter, made: Generation, phrases: Sequence[str]) -> Segmentation:
+    return segmenter.segment_image(made.image, phrases, threshold=None)
 
 
 def _count(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tqdm import tqdm
 
+from ...capture import WINDOW
 from ...miniature import Generation, Miniature
 from ...taps import TapsOf
 from ...world import Layout, caption, draw_layout
@@ -20,6 +21,7 @@ def paint_prompts(
     steps: int,
     guidance: float,
     name: str,
+    window: tuple[float, float] = WINDOW,
 ) -> Iterator[tuple[Layout, str, Generation]]:
     """The first captions of the "iid" split, painted with their numbers as seeds.
 
@@ -31,6 +33,7 @@ def paint_prompts(
         steps: UNet passes of a picture.
         guidance: How strictly prompts are followed.
         name: Of the progress bar.
+        window: The timesteps at which the head listens.
 
     Yields:
         The scene that the prompt is of, the prompt, and what was made of it.
@@ -44,5 +47,6 @@ def paint_prompts(
             steps=steps,
             guidance=guidance,
             taps_of=taps_of,
+            window=window,
         )
         yield layout, prompt, made
