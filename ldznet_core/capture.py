@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ WINDOW = (300.0, 500.0)
 """The timesteps whose features tell most about a picture (arXiv 2303.12343, section 3.2)."""
 
 BEST_TIMESTEP = 400.0
-"""Where heads are trained; of several captures, the one nearest to it is read."""
+"""In the middle of them, where the paper's head looks."""
 
 
 _NO_MEMORY = (
@@ -59,6 +59,43 @@ def blocks_of(features: Features | Mapping[Any, Tensor] | None) -> Mapping[Any, 
     return blocks
 
 
+class Aim(NamedTuple):
+    """Which passes of a sampler are captured for a head."""
+
+    timestep: float
+    """The nearer to it, the better."""
+    window: tuple[float, float]
+    """The first and the last timestep of passes that will do."""
+
+    def takes(self, timestep: float) -> bool:
+        """Whether a pass at this timestep will do."""
+        return is_in_window(timestep, self.window)
+
+    def distance(self, timestep: float) -> float:
+        """How far from the best timestep another one is."""
+        return abs(timestep - self.timestep)
+
+    def nearest(self, captured: Iterable[Features]) -> Features | None:
+        """Of what was captured, the best that will do; None if nothing will."""
+        fitting = (each for each in captured if self.takes(each.timestep))
+        return min(fitting, key=lambda each: self.distance(each.timestep), default=None)
+
+
+EARLY = Aim(BEST_TIMESTEP, WINDOW)
+"""For heads that have learned from the paper's timesteps."""
+
+LATE = Aim(100.0, (0.0, WINDOW[0]))
+"""For heads that look where little noise is left: while a picture is sampled they see best in the
+last passes what it has become (docs/results.md)."""
+
+AIMS = (EARLY, LATE)
+
+
+def aim_of(timestep: float) -> Aim:
+    """Which passes are captured for a head that makes its probes at a timestep."""
+    return LATE if timestep < WINDOW[0] else EARLY
+
+
 @dataclass(frozen=True, slots=True)
 class Missing:
     """Why there is nothing of a kind of a picture, such as features."""
@@ -70,11 +107,6 @@ class Missing:
 def is_in_window(timestep: float, window: tuple[float, float] = WINDOW) -> bool:
     """Whether what is captured at this timestep is worth having; both ends count."""
     return window[0] <= timestep <= window[1]
-
-
-def distance_from_best(features: Features | None) -> float:
-    """How far from the best timestep features were taken; of none, infinitely far."""
-    return float("inf") if features is None else abs(features.timestep - BEST_TIMESTEP)
 
 
 def why_none(timesteps: Sequence[float], window: tuple[float, float] = WINDOW) -> str:

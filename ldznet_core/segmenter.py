@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .backbone import Backbone, Posterior, SamplingBackbone
-from .capture import Features, blocks_of
+from .capture import Aim, Features, aim_of, blocks_of
 from .checks import ANEW, check_finite, check_latents, checked_features, checked_size
 from .errors import InputError, UnsupportedModelError
 from .frames import STRIDE
@@ -270,6 +270,11 @@ class Segmenter:
             sampled_at = (STRIDE * latents.shape[-2], STRIDE * latents.shape[-1])
             latents = self.latents_of(shown, sampled_at)
         return self.segment_features(latents, features, *asked, size=size_of(shown))
+
+    @property
+    def aim(self) -> Aim:
+        """Which of a sampler's passes the head wants to see."""
+        return aim_of(self.head.config.timestep)
 
     @property
     def reads_latents(self) -> bool:

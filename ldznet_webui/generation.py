@@ -22,11 +22,10 @@ from ldznet_core import Features
 from ldznet_core.capture import Missing
 from ldznet_core.frames import STRIDE
 from ldznet_core.pictures import size_of
-from ldznet_core.taps import TapsOf
 
 from .calls import is_being_processed
 from .host import Host
-from .listening import Listening
+from .listening import Listening, Wanted
 from .masking import Painted, mask_painted
 from .outcome import Labelled, Outcome
 from .settings import Settings
@@ -64,7 +63,7 @@ class Generation:
         p: Any,
         host: Host,
         settings: Settings,
-        taps_of: TapsOf,
+        wanted: Wanted,
         inpaint_mask: Labelled | None = None,
     ) -> None:
         """Begin.
@@ -73,12 +72,12 @@ class Generation:
             p: Of the host.
             host: Whose model looks.
             settings: Those of this call; the head in them is a name, not auto.
-            taps_of: Finds where the head listens.
+            wanted: What the head wants to hear.
             inpaint_mask: What the host was given to repaint, if it was.
         """
         self._p = weakref.ref(p)
         self._host = host
-        self._taps_of = taps_of
+        self._wanted = wanted
         self.settings = settings
         self.inpaint_mask = inpaint_mask
         self._batch: _Batch | None = None
@@ -134,7 +133,7 @@ class Generation:
         batch.size = (STRIDE * height, STRIDE * width)
         batch.latents = None
         batch.listening = Listening(
-            self._host.prompts_of, len(noisy), (height, width), self._taps_of
+            self._host.prompts_of, len(noisy), (height, width), self._wanted
         )
         batch.listening.start(self._host.unet())
 

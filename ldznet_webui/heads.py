@@ -18,11 +18,13 @@ from ldznet_core import (
     read_config,
 )
 from ldznet_core.auto_head import AUTO_HEAD, family_of_head, fitting_head
+from ldznet_core.capture import aim_of
 from ldznet_core.checkpoint import BUILT_IN
 from ldznet_core.head import AnyHead
 from ldznet_core.shards import files_of, find_files, name_of, stem_of
-from ldznet_core.taps import TapsOf
 from ldznet_core.training_free import TRAINING_FREE, TrainingFree
+
+from .listening import Wanted
 
 _SUFFIX = ".safetensors"
 
@@ -57,8 +59,8 @@ def choose_head(name: str, family: str, folder: Path) -> str:
     return fitting_head(family, trained, partial(_source, folder=folder))
 
 
-def taps_for(name: str, family: str, folder: Path) -> TapsOf:
-    """What finds the places in a UNet where a head listens.
+def wanted_by(name: str, family: str, folder: Path) -> Wanted:
+    """Where in a UNet a head listens, and to which passes.
 
     Args:
         name: From `choose_head`.
@@ -70,8 +72,10 @@ def taps_for(name: str, family: str, folder: Path) -> TapsOf:
         UnsupportedModelError: Masks without a trained head are not to be had of this family.
     """
     if name == TRAINING_FREE:
-        return TrainingFree().for_family(family).taps_of
-    return read_config(_source(name, folder)).taps_of
+        free = TrainingFree().for_family(family)
+        return Wanted(free.taps_of, aim_of(free.config.timestep))
+    config = read_config(_source(name, folder))
+    return Wanted(config.taps_of, aim_of(config.timestep))
 
 
 def reads_features(name: str, folder: Path) -> bool:

@@ -6,23 +6,29 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from ldznet_core import CaptureError, Features, capturing, find_taps
-from ldznet_core.capture import (
-    BEST_TIMESTEP,
-    Capture,
-    Missing,
-    distance_from_best,
-    is_in_window,
-    why_none,
-)
+from ldznet_core.capture import EARLY, Aim, Capture, Missing, why_none
 from ldznet_core.taps import TapsOf
 from ldznet_core.training_free.places import kept_on_cpu
 
 from .passes import Pass, RowsOf
+
+
+class Wanted(NamedTuple):
+    """What a head wants to hear."""
+
+    taps_of: TapsOf
+    """Finds where it listens."""
+    aim: Aim
+    """When it does."""
+
+
+PAPERS = Wanted(find_taps, EARLY)
+"""By the paper's head."""
 
 
 @dataclass(slots=True)
@@ -39,7 +45,7 @@ class _HeardPass:
 
 
 class Listening:
-    """One sampling of one batch, heard; of each picture the pass nearest to t = 400 is kept.
+    """One sampling of one batch, heard; of each picture the pass that suits the head best is kept.
 
     The hooks sit on the UNet itself and live until `stop`; those on its taps for single passes.
     They never raise: what goes wrong in them costs the masks, and not the picture.
@@ -50,7 +56,7 @@ class Listening:
         prompts_of: Callable[[Any], RowsOf],
         pictures: int,
         size: tuple[int, int],
-        taps_of: TapsOf = find_taps,
+        wanted: Wanted = PAPERS,
     ) -> None:
         """Get ready for a batch.
 
@@ -58,11 +64,11 @@ class Listening:
             prompts_of: Of the host.
             pictures: How many the batch has.
             size: (height, width) of its latents; passes of other sizes see parts of pictures.
-            taps_of: Finds where the head listens; nothing else is kept.
+            wanted: By the head; nothing else is kept.
         """
         self._prompts_of = prompts_of
         self._size = size
-        self._taps_of = taps_of
+        self._taps_of, self._aim = wanted
         self._nearest: list[Features | None] = [None] * pictures
         self._timesteps: list[float] = []
         self._silence = ""
@@ -109,8 +115,8 @@ class Listening:
             return found
         if self._silence:
             return Missing(f"listening failed while sampling ({self._silence})")
-        if not any(map(is_in_window, self._timesteps)):
-            return Missing(why_none(self._timesteps))
+        if not any(map(self._aim.takes, self._timesteps)):
+            return Missing(why_none(self._timesteps, self._aim.window))
         return Missing("no pass in the window was of the prompt and the whole picture")
 
     def _before_pass(
@@ -143,19 +149,21 @@ class Listening:
         passed = Pass(self._rows_made, len(x), float(timesteps.reshape(-1)[0]), options)
         self._rows_made += len(x)
         self._timesteps.append(passed.timestep)
-        if not is_in_window(passed.timestep) or tuple(x.shape[-2:]) != self._size:
+        if not self._aim.takes(passed.timestep) or tuple(x.shape[-2:]) != self._size:
             return
-        rows = dict(enumerate(rows_of(passed)))
-        distance = abs(passed.timestep - BEST_TIMESTEP)
         wanted = {
             picture: row
-            for picture, row in rows.items()
-            if row is not None and distance < distance_from_best(self._nearest[picture])
+            for picture, row in enumerate(rows_of(passed))
+            if row is not None and self._is_nearer(passed.timestep, self._nearest[picture])
         }
         if wanted:
             hooks = ExitStack()
             capture = hooks.enter_context(capturing(unet, self._taps_of(unet)))
             self._pass = _HeardPass(capture, hooks, passed.timestep, passed.count, wanted)
+
+    def _is_nearer(self, timestep: float, found: Features | None) -> bool:
+        """Whether a pass at a timestep suits the head better than what was found."""
+        return found is None or self._aim.distance(timestep) < self._aim.distance(found.timestep)
 
     def _forget_pass(self) -> None:
         """Take the hooks of a pass away that did not come to its end."""

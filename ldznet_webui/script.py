@@ -18,7 +18,7 @@ from . import infotext, repainting, telling
 from .answer import extended
 from .calls import script_that_assembles
 from .generation import ATTRIBUTE, Generation, generation_of
-from .heads import KEEPER, choose_head, taps_for
+from .heads import KEEPER, choose_head, wanted_by
 from .host import Host
 from .outcome import Labelled, Outcome
 from .settings import Settings, ask_for_mask
@@ -61,14 +61,14 @@ class Follower:
             family = host.backbone().family  # says at once if it is unknown
             folder = host.heads_folder()
             head = choose_head(settings.head, family, folder)
-            taps_of = taps_for(head, family, folder)
+            wanted = wanted_by(head, family, folder)
         except Exception as error:  # whatever it is, the picture comes first
             if ask_for_mask(arguments) and repainting.is_given_a_picture(p):
                 repainting.repaint_nothing(p)
             telling.complain(p, telling.sentence_of(error))
             return
         settings = replace(settings, head=head)
-        generation = Generation(p, host, settings, taps_of, inpaint_mask)
+        generation = Generation(p, host, settings, wanted, inpaint_mask)
         setattr(p, ATTRIBUTE, generation)
         self._current = generation
         generation.end_with(p)

@@ -9,20 +9,23 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from torch import Tensor
 
 from ..ldznet_core import Features
-from ..ldznet_core.capture import Missing
+from ..ldznet_core.capture import AIMS, EARLY, Aim, Missing
 
 LIMIT_BYTES = 256 * 2**20
-"""Of earlier runs and the latest together: some 90 pictures of SD 1.x at 512 pixels."""
+"""Of earlier runs and the latest together: some 45 pictures of SD 1.x at 512 pixels."""
 
 RUN_LIMIT_BYTES = 2**30
 """Of the latest run alone, which is kept beyond that: 31 pictures of SDXL at 1024 pixels."""
+
+Heard: TypeAlias = Mapping[Aim, Features | Missing]
+"""What was captured of a picture for each kind of head, or why there is nothing."""
 
 
 NEVER_SEEN = Missing("no sampler returned these very latents after LD-ZNet Capture")
@@ -34,6 +37,14 @@ _TOO_LARGE = Missing("what was recorded of its batch took more than a gigabyte")
 _Kind = TypeVar("_Kind")
 
 
+def heard_from(found: Features | Missing) -> Heard:
+    """What one pass gave, for those heads that want to see it; or for all why there is nothing."""
+    if isinstance(found, Missing):
+        return dict.fromkeys(AIMS, found)
+    elsewhere = Missing(f"what was recorded of it is from a timestep of {found.timestep:.0f}")
+    return {aim: found if aim.takes(found.timestep) else elsewhere for aim in AIMS}
+
+
 def first_found(found: _Kind | Missing, earlier: _Kind | Missing) -> _Kind | Missing:
     """What a run showed, or else what the one showed that it goes on from."""
     return earlier if isinstance(found, Missing) and not isinstance(earlier, Missing) else found
@@ -43,12 +54,16 @@ def first_found(found: _Kind | Missing, earlier: _Kind | Missing) -> _Kind | Mis
 class Seen:
     """What a run showed of one picture."""
 
-    features: Features | Missing
+    heard: Heard
     """On the CPU, one row."""
     difference: Tensor | Missing = NEVER_SEEN
     """How much the prompt changed the noise at each position, ``(h, w)`` on the CPU."""
     clean: Tensor | None = None
     """``(1, C, h, w)`` on the CPU: what the sampler took for the picture that it left in noise."""
+
+    def features(self, aim: Aim) -> Features | Missing:
+        """Those for a head that wants to see such passes, or why there are none."""
+        return self.heard[aim]
 
 
 class Picture(NamedTuple):
@@ -84,11 +99,11 @@ class Bank:
 
         Args:
             latents: ``(1, C, h, w)``, as the sampler returned them.
-            features: On the CPU, one row, or why there are none.
+            features: Of one pass, on the CPU, one row, or why there are none.
             difference: How much the prompt changed the noise, ``(h, w)`` on the CPU, or why nobody
                 knows.
         """
-        self.put_run([Picture((latents,), Seen(features, difference))])
+        self.put_run([Picture((latents,), Seen(heard_from(features), difference))])
 
     def put_run(self, pictures: Iterable[Picture]) -> None:
         """Keep what was captured of the pictures of a run, which push out none of each other.
@@ -102,16 +117,16 @@ class Bank:
             for (key, *others), seen in named:
                 used += _bytes_of(seen)
                 if used > self.run_limit_bytes:
-                    seen = replace(seen, features=_TOO_LARGE)
+                    seen = replace(seen, heard=heard_from(_TOO_LARGE))
                 self._drop(key)
                 self._entries[key] = seen
                 self.used_bytes += _bytes_of(seen)
                 self._names |= dict.fromkeys(others, key)
             self._make_room(run)
 
-    def get(self, latents: Tensor) -> Features | Missing:
-        """The features of the picture with these latents, ``(1, C, h, w)``."""
-        return self.seen(latents).features
+    def get(self, latents: Tensor, aim: Aim = EARLY) -> Features | Missing:
+        """The features of the picture with these latents, ``(1, C, h, w)``, for a kind of head."""
+        return self.seen(latents).features(aim)
 
     def seen(self, latents: Tensor) -> Seen:
         """All that was captured of the picture with these latents, ``(1, C, h, w)``."""
@@ -156,15 +171,18 @@ class Bank:
 BANK = Bank()
 """The one of this process."""
 
-_NOTHING = Seen(NEVER_SEEN)
-_PUSHED_OUT = Seen(PUSHED_OUT, PUSHED_OUT)
+_NOTHING = Seen(heard_from(NEVER_SEEN))
+_PUSHED_OUT = Seen(heard_from(PUSHED_OUT), PUSHED_OUT)
 
 _MOST_ENTRIES = 4096  # for those of which nothing was captured, which weigh nothing
 
 
 def _without_features(seen: Seen) -> Seen:
-    has_any = not isinstance(seen.features, Missing)
-    return replace(seen, features=PUSHED_OUT) if has_any else seen
+    heard = {
+        aim: given if isinstance(given, Missing) else PUSHED_OUT
+        for aim, given in seen.heard.items()
+    }
+    return replace(seen, heard=heard)
 
 
 def _digest(latents: Tensor) -> str:
@@ -175,7 +193,8 @@ def _digest(latents: Tensor) -> str:
 
 
 def _bytes_of(seen: Seen) -> int:
-    blocks = [] if isinstance(seen.features, Missing) else [*seen.features.blocks.values()]
+    found = {each for each in seen.heard.values() if isinstance(each, Features)}
+    blocks = [block for features in found for block in features.blocks.values()]
     maps = [] if isinstance(seen.difference, Missing) else [seen.difference]
     clean = [] if seen.clean is None else [seen.clean]
     return sum(each.numel() * each.element_size() for each in (*blocks, *maps, *clean))

@@ -9,11 +9,11 @@ has ended, and nothing is kept of a run that failed or was interrupted.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from comfy.model_patcher import ModelPatcher
@@ -22,18 +22,18 @@ from torch import Tensor, nn
 
 from ..ldznet_core import CaptureError, Features, capturing, find_taps
 from ..ldznet_core.capture import (
-    BEST_TIMESTEP,
-    WINDOW,
+    AIMS,
+    LATE,
+    Aim,
     Missing,
     describe_window,
-    distance_from_best,
     is_in_window,
     why_none,
 )
 from ..ldznet_core.taps import Taps, TapsOf
 from ..ldznet_core.training_free.places import kept_on_cpu
 from ..ldznet_core.training_free.whole_prompt import PromptDifference, Side
-from .bank import Bank, Picture, Seen, first_found
+from .bank import Bank, Heard, Picture, Seen, first_found
 from .conditionings import conds_of, rows_of, uuids_of, whole_conds_of
 from .eager import uncompiled
 from .levels import timestep_of
@@ -78,6 +78,15 @@ def without_capture(model: ModelPatcher) -> ModelPatcher:
 
 _SIDES: dict[Side, str] = {"prompt": "positive", "reference": "negative"}
 """The roles whose estimates are compared."""
+
+
+class _Wanted(NamedTuple):
+    """A conditioning's rows in a pass, for heads that want to see it."""
+
+    aim: Aim
+    uuid: UUID
+    rows: slice
+
 
 _RUN: ContextVar[_Run | None] = ContextVar("ldznet_run", default=None)
 """The innermost run under way; runs may lie within runs, and each has features of its own."""
@@ -132,14 +141,14 @@ class _AroundRun:
         estimates = run.estimates()
         for index in range(len(sampled)):
             picture = slice(index, index + 1)
-            features, difference = run.features_of(picture), run.difference_of(picture)
+            heard, difference = run.heard_of(picture), run.difference_of(picture)
             if earlier is not None:
                 before = self.bank.seen(earlier[picture])
-                features = first_found(features, before.features)
+                heard = {aim: first_found(heard[aim], before.features(aim)) for aim in AIMS}
                 difference = first_found(difference, before.difference)
             shown = [] if estimates is None else [estimates[picture]]
             clean = shown[0].clone() if shown and has_noise else None
-            yield Picture((sampled[picture], *shown), Seen(features, difference, clean))
+            yield Picture((sampled[picture], *shown), Seen(heard, difference, clean))
 
     def __deepcopy__(self, memo: object) -> _AroundRun:
         """Itself, as of any function: packs copy a MODEL's options deeply, and the bank is one."""
@@ -178,16 +187,16 @@ class _Run:
     """Of the latents that are sampled, ``(B, C, h, w)``."""
     taps_of: TapsOf
     """Finds where features are taken."""
-    nearest: dict[UUID, Features] = field(default_factory=dict)
-    """By conditioning, the features nearest to the best timestep; ``B`` rows."""
+    nearest: dict[tuple[Aim, UUID], Features] = field(default_factory=dict)
+    """By what heads want to see and by conditioning, the best features; ``B`` rows."""
     timesteps: list[float] = field(default_factory=list)
     """Of all passes."""
-    within: set[UUID] = field(default_factory=set)
-    """The conditionings, of whatever role and region, of the passes in the window."""
+    within: dict[Aim, set[UUID]] = field(default_factory=lambda: {aim: set() for aim in AIMS})
+    """The conditionings, of whatever role and region, of the passes that heads want to see."""
     difference: PromptDifference = field(default_factory=PromptDifference)
     """Of what the passes gave with the prompt and with the negative one."""
     compared: set[UUID] = field(default_factory=set)
-    """Like `within`, but in the difference's own window."""
+    """The same in the difference's own window."""
     silence: str = ""
     """What kept the taps from being heard."""
     estimate: Tensor | None = None
@@ -233,10 +242,10 @@ class _Run:
         timestep = timestep_of(self.model.model_sampling, t[:1])
         self.timesteps.append(timestep)
         is_whole = len(x) == len(uuids) * self.shape[0] and x.shape[2:] == self.shape[2:]
-        is_heard = is_in_window(timestep)
-        if is_heard:
-            self.within.update(uuids)
-        output = self._listen(call, x, timestep, uuids) if is_heard and is_whole else call()
+        for aim, seen in self.within.items():
+            if aim.takes(timestep):
+                seen.update(uuids)
+        output = self._listen(call, x, timestep, uuids) if is_whole else call()
         if self.difference.wants(timestep):
             self.compared.update(uuids)
             if is_whole and output.shape == x.shape:
@@ -246,18 +255,18 @@ class _Run:
     def _listen(
         self, call: Callable[[], Tensor], x: Tensor, timestep: float, uuids: Sequence[UUID]
     ) -> Tensor:
-        rows = self._wanted_rows(timestep, uuids)
-        if not rows:
+        wanted = self._wanted_rows(timestep, uuids)
+        if not wanted:
             return call()
-        output, taps = None, self._taps  # of no taps, nothing need run uncompiled
+        taps = self._taps_for({aim for aim, _, _ in wanted})
+        output = None
         try:
+            # Of no taps, nothing need run uncompiled.
             with uncompiled() if taps else nullcontext(), capturing(self.unet, taps) as capture:
                 output = call()
             capture.check_sizes(len(x), (x.shape[-2], x.shape[-1]))
-            self.nearest |= {
-                uuid: capture.features(timestep, "sampling", its_rows)
-                for uuid, its_rows in rows.items()
-            }
+            taken = {uuid: capture.features(timestep, "sampling", rows) for _, uuid, rows in wanted}
+            self.nearest |= {(aim, uuid): taken[uuid] for aim, uuid, _ in wanted}
         except CaptureError as error:
             if output is None:  # not from this capture
                 raise
@@ -278,18 +287,22 @@ class _Run:
                         output[rows[uuid]], side, timestep, sigma=sigma, name=uuid, weight=weight
                     )
 
-    def features_of(self, picture: slice) -> Features | Missing:
+    def heard_of(self, picture: slice) -> Heard:
         """The features of one picture of the batch, on the CPU, or why there are none."""
-        heard = [uuid for uuid in conds_of(self.guider.conds, "positive") if uuid in self.nearest]
+        return {aim: self._features_of(picture, aim) for aim in AIMS}
+
+    def _features_of(self, picture: slice, aim: Aim) -> Features | Missing:
+        prompts = conds_of(self.guider.conds, "positive")
+        heard = {uuid: self.nearest[aim, uuid] for uuid in prompts if (aim, uuid) in self.nearest}
         if not heard:
-            return Missing(self._reason())
+            return Missing(self._reason(aim))
         whole = whole_conds_of(self.guider.conds, "positive")
 
         def rank(uuid: UUID) -> tuple[bool, float]:
             """Prompts for regions come last, and then the nearest timestep counts."""
-            return uuid not in whole, distance_from_best(self.nearest[uuid])
+            return uuid not in whole, aim.distance(heard[uuid].timestep)
 
-        best = self.nearest[min(heard, key=rank)]
+        best = heard[min(heard, key=rank)]
         blocks = {key: kept_on_cpu(key, block[picture]) for key, block in best.blocks.items()}
         return Features(blocks, best.timestep, "sampling")
 
@@ -300,28 +313,34 @@ class _Run:
             return Missing(self._why_no_difference())
         return maps[picture][0].to("cpu", copy=True)
 
-    @property
-    def _taps(self) -> Taps:
-        return self.taps_of(self.unet)
+    def _taps_for(self, aims: Set[Aim]) -> Taps:
+        """Where to listen: attention is read of late passes alone."""
+        taps = self.taps_of(self.unet)
+        return taps if LATE in aims else {k: v for k, v in taps.items() if isinstance(k, int)}
 
-    def _wanted_rows(self, timestep: float, uuids: Sequence[UUID]) -> dict[UUID, slice]:
+    def _wanted_rows(self, timestep: float, uuids: Sequence[UUID]) -> list[_Wanted]:
         """Where the prompt's conditionings lie in a pass, as far as the pass is of use.
 
         Of passes at one timestep the first counts: guidance nodes repeat it with a UNet made worse
         on purpose.
         """
-        prompts = conds_of(self.guider.conds, "positive")
-        return {
-            uuid: rows
-            for uuid, rows in rows_of(uuids, self.shape[0]).items()
-            if uuid in prompts
-            and abs(timestep - BEST_TIMESTEP) < distance_from_best(self.nearest.get(uuid))
-        }
+        aims = [aim for aim in AIMS if aim.takes(timestep)]
+        prompts = conds_of(self.guider.conds, "positive") if aims else ()
+        return [
+            _Wanted(aim, uuid, rows)
+            for uuid, rows in (rows_of(uuids, self.shape[0]).items() if aims else ())
+            for aim in aims
+            if uuid in prompts and self._is_nearer(timestep, aim, uuid)
+        ]
 
-    def _reason(self) -> str:
+    def _is_nearer(self, timestep: float, aim: Aim, uuid: UUID) -> bool:
+        found = self.nearest.get((aim, uuid))
+        return found is None or aim.distance(timestep) < aim.distance(found.timestep)
+
+    def _reason(self, aim: Aim) -> str:
         if self.silence:
             return f"capture failed while sampling ({self.silence})"
-        return self._why_unheard(WINDOW, self.within)
+        return self._why_unheard(aim.window, self.within[aim])
 
     def _why_no_difference(self) -> str:
         roles, window = self.guider.conds, self.difference.window

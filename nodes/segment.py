@@ -114,7 +114,7 @@ class LDZNetSegment(io.ComfyNode):
             if config.reads == "nothing":
                 masks = segmenter.segment_latents(looked_at(clean), *asked)
                 return Answer(masks, is_of_estimate=is_noisy)
-            captured = Missing("") if source == "probe" else seen.features
+            captured = Missing("") if source == "probe" else seen.features(segmenter.aim)
             captured = _with_all(captured, config.taps)
             if not isinstance(captured, Missing):
                 masks = segmenter.segment_features(looked_at(clean), captured, *asked)

@@ -15,6 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..auto_head import AUTO_HEAD
+from ..capture import WINDOW
 from ..checkpoint import load_head
 from ..checks import checked_threshold
 from ..errors import InputError
@@ -25,7 +26,7 @@ from ..phrases import check_phrases
 from ..results.masks import PhraseReport, table, write_masks
 from ..segmentation import NOTHING_READ, Segmentation
 from ..segmenter import Segmenter
-from ..taps import TapsOf, find_taps
+from ..taps import find_taps
 from .models import HEAD, chosen_head, load_painter
 from .options import option
 from .staging import staged
@@ -100,11 +101,11 @@ def run(options: Options) -> Report:
     with _timed(seconds, "sampling"):
         plain = _paint(options, miniature)
     with _timed(seconds, "sampling_with_capture"):
-        made = _paint(options, miniature, segmenter.head.taps_of)
+        made = _paint(options, miniature, segmenter)
     with _timed(seconds, "masks"):
         masks = segmenter.segment_sampled(
             made.latents,
-            made.features,
+            segmenter.aim.nearest(made.captured),
             options.phrase,
             threshold=options.threshold,
             picture=made.image,
@@ -174,16 +175,19 @@ def _steps_shown(what: str, steps: int) -> Iterator[Callable[[int], None]]:
         yield show
 
 
-def _paint(options: Options, miniature: Miniature, taps_of: TapsOf | None = None) -> Generation:
-    """The picture; with a head's taps, what they gave as well."""
+def _paint(
+    options: Options, miniature: Miniature, segmenter: Segmenter | None = None
+) -> Generation:
+    """The picture; with a segmenter, what its head wants to see as well."""
     with _steps_shown("painting", options.steps) as on_step:
         return miniature.generate(
             options.prompt,
             options.seed,
             options.steps,
             guidance=options.guidance,
-            captures=taps_of is not None,
-            taps_of=taps_of or find_taps,
+            captures=segmenter is not None,
+            taps_of=segmenter.head.taps_of if segmenter else find_taps,
+            window=segmenter.aim.window if segmenter else WINDOW,
             on_step=on_step,
         )
 

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 import torch
 
-from ..capture import Features, distance_from_best
+from ..capture import Aim, Features
 from ..errors import InputError
 from ..head import Head
 from ..masks import presence_scores
@@ -19,6 +19,7 @@ from ..segmenter import Segmenter
 from ..world import caption
 from .comparison.sight import Sight
 from .comparison.ways import Answer, Way
+from .painted import EVERY_WINDOW
 
 Text: TypeAlias = Literal["phrase", "caption", "nothing"]
 """What a probe is made under."""
@@ -37,6 +38,7 @@ _NAMES: dict[Text, str] = {
     "caption": "under the caption",
     "nothing": "under no text",
 }
+_CAPTURED_AT = (400.0, 300.0, 200.0, 100.0)
 _CONTROLS = (100, 999)  # less noise than heads are trained under, and nothing but noise
 
 
@@ -86,8 +88,13 @@ def looks_to_compare(
     }
     if are_painted:
         ways |= {
-            "captured while sampling": _by_logits(segmenter, _captured),
-            **averaged("captured at each step", _captured_at_each_step),
+            "captured while sampling": _by_logits(segmenter, _captured(segmenter.aim)),
+            **averaged("captured at each step", _captured_at_each_step(segmenter.aim)),
+            **{
+                f"captured at t = {timestep:.0f}": _by_logits(segmenter, _captured_near(timestep))
+                for timestep in _CAPTURED_AT
+                if timestep != segmenter.aim.timestep
+            },
         }
     return ways
 
@@ -119,12 +126,20 @@ def _probed(
     return show
 
 
-def _captured(sight: Sight) -> list[Features]:
-    return [min(sight.steps, key=distance_from_best)]
+def _captured(aim: Aim) -> Show:
+    def show(sight: Sight) -> list[Features]:
+        nearest = aim.nearest(sight.steps)
+        return [] if nearest is None else [nearest]
+
+    return show
 
 
-def _captured_at_each_step(sight: Sight) -> list[Features]:
-    return list(sight.steps)
+def _captured_near(timestep: float) -> Show:
+    return _captured(Aim(timestep, EVERY_WINDOW))
+
+
+def _captured_at_each_step(aim: Aim) -> Show:
+    return lambda sight: [each for each in sight.steps if aim.takes(each.timestep)]
 
 
 def _averaged(head: Head, show: Show) -> Show:

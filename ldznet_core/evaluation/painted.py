@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from ..capture import Features, distance_from_best
+from ..capture import AIMS, Features
 from ..miniature import Miniature, anew
 from ..taps import Taps, find_taps
 from ..training_free import LAYERS, find_places
@@ -15,6 +15,9 @@ from .cases import Case
 
 PAINTED, OF_PAINTED = "gen", "iid"
 """The split of pictures that the miniature paints itself, and the split of their scenes."""
+
+EVERY_WINDOW = (min(aim.window[0] for aim in AIMS), max(aim.window[1] for aim in AIMS))
+"""The timesteps that any head wants to see, trained ones and none."""
 
 
 def scenes_of(split: str) -> str:
@@ -27,8 +30,8 @@ class Painted(NamedTuple):
 
     latents: Tensor
     """``(1, 4, h, w)``, clean."""
-    captured: Features
-    """What heads read, trained ones and none, at the step nearest to t = 400."""
+    captured: tuple[Features, ...]
+    """What heads read, trained ones and none, at each step that any of them wants to see."""
 
 
 def paint_anew(
@@ -41,10 +44,9 @@ def paint_anew(
     steps: int = anew.STEPS,
 ) -> Painted:
     """Paint a scene by its caption; the arguments are those of `paint_listening`."""
-    painted, captured = paint_listening(
-        miniature, case, latents, seed, begins_at=begins_at, steps=steps
+    return Painted(
+        *paint_listening(miniature, case, latents, seed, begins_at=begins_at, steps=steps)
     )
-    return Painted(painted, min(captured, key=distance_from_best))
 
 
 def paint_listening(
@@ -74,6 +76,7 @@ def paint_listening(
         latents,
         seed,
         taps_of=every_tap,
+        window=EVERY_WINDOW,
         begins_at=begins_at,
         steps=steps,
     )

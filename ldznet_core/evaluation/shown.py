@@ -34,7 +34,8 @@ class Shown:
         """
         if self.painted is None:
             return segmenter.segment_image(self.picture, phrases, threshold=threshold)
-        latents, features = self.painted
+        latents, captured = self.painted
+        features = segmenter.aim.nearest(captured)
         return segmenter.segment_sampled(
             latents, features, phrases, threshold=threshold, picture=self.picture
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..capture import Features
+from ..capture import WINDOW, Features
 from ..taps import TapsOf, find_taps
 from .model import Miniature
 from .sampling import GUIDANCE, Guidance, sample
@@ -29,10 +29,11 @@ def paint_anew(
     seed: int,
     *,
     taps_of: TapsOf = find_taps,
+    window: tuple[float, float] = WINDOW,
     begins_at: float = BEGIN,
     steps: int = STEPS,
 ) -> tuple[Tensor, tuple[Features, ...]]:
-    """Paint a picture by its prompt, and keep what each step from t = 500 to 300 gave.
+    """Paint a picture by its prompt, and keep what each step of a window gave.
 
     Args:
         miniature: What paints.
@@ -40,6 +41,7 @@ def paint_anew(
         latents: ``(1, 4, h, w)``, its own.
         seed: Of all the noise.
         taps_of: Finds where features are taken.
+        window: The timesteps at which they are.
         begins_at: The timestep up to which noise covers the picture; sampling makes a step there.
         steps: Of a whole sampling, of which those from there on are made.
 
@@ -56,6 +58,7 @@ def paint_anew(
         generator,
         captures=True,
         taps_of=taps_of,
+        window=window,
         begins_at=begins_at,
     )
     return painted, tuple(captured)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..capture import BEST_TIMESTEP, WINDOW, Features, distance_from_best
+from ..capture import BEST_TIMESTEP, EARLY, WINDOW, Features
 from ..checks import are_sides, check_sides, checked_latents, checked_seed, is_whole
 from ..devices import checked_device
 from ..errors import InputError
@@ -47,8 +47,11 @@ class Generation:
 
     @property
     def features(self) -> Features | None:
-        """Those captured nearest to t = 400, where heads were trained; None if there are none."""
-        return min(self.captured, key=distance_from_best, default=None)
+        """Those captured nearest to t = 400, where the paper's head looks; None if there are none.
+
+        Other heads look elsewhere: `Segmenter.aim` says where.
+        """
+        return EARLY.nearest(self.captured)
 
 
 class Miniature:

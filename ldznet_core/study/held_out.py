@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..capture import BEST_TIMESTEP, Features, Source
+from ..capture import BEST_TIMESTEP, EARLY, Features, Source
 from ..evaluation.cases import Case, cases
 from ..evaluation.painted import PAINTED, paint_anew, scenes_of
 from ..miniature import Miniature
@@ -98,7 +98,8 @@ def _look_at(miniature: Miniature, asked: Iterable[Case], *, is_painted: bool) -
         picture = Image.fromarray(case.scene.image)
         clean = miniature.encode_image(picture)
         if is_painted:
-            clean, features = paint_anew(miniature, case, clean, number)
+            clean, captured = paint_anew(miniature, case, clean, number)
+            features = min(captured, key=lambda each: EARLY.distance(each.timestep))
             picture = to_picture(miniature.decode_image(clean))
         else:
             features = miniature.probe(clean, [""], taps_of=_every_tap)

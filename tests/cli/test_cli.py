@@ -50,7 +50,7 @@ class TestDemo:
         masks = {phrase["mask"] for phrase in report["phrases"]}
         expected = {"image.png", "overlay.png", "inpainted.png", "summary.png", "report.json"}
         assert {path.name for path in out.iterdir()} == expected | masks
-        assert report["captured_timesteps"] == [499, 399]
+        assert report["captured_timesteps"] == [299, 199, 99]
         assert report["source"] == "sampling"
         assert report["same_picture_with_capture"] is True
         assert all(seconds > 0 for seconds in report["seconds"].values())

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ldznet_core.capture import Features, capturing
+from ldznet_core.capture import EARLY, LATE, Features, aim_of, capturing
 from ldznet_core.errors import CaptureError, InputError
 from ldznet_core.taps import Tap, Taps, find_taps
 from ldznet_core.unet import UNet, UNetConfig, timestep_embedding
@@ -314,6 +314,30 @@ class TestNoHookIsLeft:
             run(unet)
         assert count_hooks(unet) == 1
         handle.remove()
+
+
+class TestAim:
+    @pytest.mark.parametrize(
+        ("timesteps", "early", "late"),
+        [
+            ((999, 473, 421, 368, 315, 263, 158, 53), 421, 53),
+            ((749, 499, 249), 499, 249),
+            ((300, 0), 300, 0),
+            ((250,), None, 250),
+            ((999, 501), None, None),
+            ((), None, None),
+        ],
+    )
+    def test_of_what_was_captured_the_best_that_will_do_is_read(
+        self, timesteps: tuple[float, ...], early: float | None, late: float | None
+    ) -> None:
+        captured = [Features({}, timestep, "sampling") for timestep in timesteps]
+        found = [aim.nearest(captured) for aim in (EARLY, LATE)]
+        assert [each and each.timestep for each in found] == [early, late]
+
+    @pytest.mark.parametrize(("timestep", "aim"), [(400, EARLY), (300, EARLY), (100, LATE)])
+    def test_a_head_wants_to_see_what_its_probes_see(self, timestep: float, aim: object) -> None:
+        assert aim_of(timestep) == aim
 
 
 def one_tap(forward: Callable[[Tensor], object]) -> tuple[nn.Module, Taps]:

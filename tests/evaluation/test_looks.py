@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from ldznet_core import Segmenter, load_head, load_miniature, save_head
+from ldznet_core.capture import EARLY, LATE
 from ldznet_core.cli import main
 from ldznet_core.errors import InputError
 from ldznet_core.evaluation.cases import Case, cases
@@ -133,9 +134,12 @@ class TestEachWay:
     def test_the_features_of_several_passes_are_averaged_before_the_head(
         self, ways: dict[str, Way], segmenter: Segmenter, sight: Sight
     ) -> None:
-        several = [step.blocks for step in sight.steps]
-        assert len(several) == 3
-        mean = {key: sum(each[key] for each in several) / 3 for key in segmenter.head.config.taps}
+        several = [step.blocks for step in sight.steps if segmenter.aim.takes(step.timestep)]
+        count = len(several)
+        assert count == (6 if segmenter.aim == LATE else 3)
+        mean = {
+            key: sum(each[key] for each in several) / count for key in segmenter.head.config.taps
+        }
         expected = segmenter.segment_features(sight.latents, mean, sight.phrases).probabilities
         given = probabilities(ways["captured at each step, features averaged"], sight)
         torch.testing.assert_close(given, expected)
@@ -158,8 +162,10 @@ class TestEachWay:
         expected = by_capture(segmenter)(sight)
         torch.testing.assert_close(given.maps, expected.maps)
         torch.testing.assert_close(given.presence, expected.presence)
-        timesteps = [step.timestep for step in sight.steps]
-        assert timesteps == [449.0, 399.0, 349.0]
+        elsewhere = ways[f"captured at t = {100 if segmenter.aim == EARLY else 400}"](sight)
+        segmenters_own = f"captured at t = {segmenter.aim.timestep:.0f}"
+        assert segmenters_own not in ways
+        assert not torch.equal(elsewhere.maps, given.maps)
 
     def test_scenes_as_they_are_have_nothing_captured(self, segmenter: Segmenter) -> None:
         assert not [name for name in looks_to_compare(segmenter) if "captured" in name]

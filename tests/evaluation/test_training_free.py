@@ -135,15 +135,12 @@ class TestScenesPaintedAnew:
         far = (sight.latents - sight.latents.roll(8, 3)).abs().mean()
         assert 0 < (painted.latents - sight.latents).abs().mean() < 0.75 * far
 
-    def test_what_was_captured_is_the_prompt_s_own_pass_nearest_to_400(
-        self, painted: Sight, miniature: Miniature
-    ) -> None:
-        captured = painted.captured
-        assert captured is not None
-        assert (captured.timestep, captured.source) == (399.0, "sampling")
-        expected = {*places_of(LAYERS["miniature"]), *range(1, 17)}
-        assert set(captured.blocks) == expected
-        assert {len(each) for each in captured.blocks.values()} == {1}
+    def test_what_was_captured_is_the_prompt_s_own_of_each_pass(self, painted: Sight) -> None:
+        assert [step.timestep for step in painted.steps] == [*range(449, 0, -50)]
+        for captured in painted.steps:
+            assert captured.source == "sampling"
+            assert set(captured.blocks) == {*places_of(LAYERS["miniature"]), *range(1, 17)}
+            assert {len(each) for each in captured.blocks.values()} == {1}
 
     def test_heads_read_it_as_users_do(self, painted: Sight, miniature: Miniature) -> None:
         segmenters = {
@@ -155,15 +152,17 @@ class TestScenesPaintedAnew:
         assert len(heard) == 2
         for way, segmenter in zip(heard.values(), (default, *segmenters.values()), strict=True):
             answer = way(painted)
-            given = segmenter.segment_features(painted.latents, painted.captured, painted.phrases)
-            assert given.source == "sampling"
+            captured = segmenter.aim.nearest(painted.steps)
+            given = segmenter.segment_features(painted.latents, captured, painted.phrases)
+            at = 99.0 if segmenter is default else 399.0
+            assert (given.source, given.timestep) == ("sampling", at)
             assert torch.equal(answer.maps, given.probabilities)
             assert answer.presence.tolist() == pytest.approx(given.scores)
 
     def test_of_scenes_that_are_not_nothing_was_captured(
         self, ways: dict[str, Way], sight: Sight
     ) -> None:
-        assert sight.captured is None
+        assert sight.steps == ()
         assert not any("captured" in name for name in ways)
 
     def test_their_masks_are_measured_by_what_was_captured(
@@ -171,8 +170,9 @@ class TestScenesPaintedAnew:
     ) -> None:
         segmenter = Segmenter(miniature, load_head("training-free"))
         found = evaluate_masks(segmenter, [case], painter=miniature)
+        captured = segmenter.aim.nearest(painted.steps)
         given = segmenter.segment_features(
-            painted.latents, painted.captured, painted.phrases, threshold=None
+            painted.latents, captured, painted.phrases, threshold=None
         )
         absent = [phrase.is_absent for phrase in case.phrases]
         rejected = [not each for each, is_ in zip(given.found, absent, strict=True) if is_]

@@ -69,7 +69,9 @@ class TestFinding:
 
     def test_a_picture_may_be_found_by_several_latents(self, pack: Pack, module: Any) -> None:
         bank, found = module.Bank(), features(pack)
-        bank.put_run([module.Picture((latents(0), latents(1)), module.Seen(found))])
+        bank.put_run(
+            [module.Picture((latents(0), latents(1)), module.Seen(module.heard_from(found)))]
+        )
         assert bank.get(latents(0)) is bank.get(latents(1)) is found
         assert (len(bank), bank.used_bytes) == (1, KIB)
         other = features(pack)
@@ -98,7 +100,7 @@ class TestDifference:
         bank, found, difference = module.Bank(), features(pack), torch.ones(8, 8)
         bank.put(latents(0), found, difference)
         assert bank.seen(latents(0)).difference is difference
-        assert bank.seen(latents(0)).features is bank.get(latents(0)) is found
+        assert bank.seen(latents(0)).features(module.EARLY) is bank.get(latents(0)) is found
 
     def test_it_is_kept_where_there_are_no_features(self, module: Any) -> None:
         bank, missing, difference = module.Bank(), module.Missing("none"), torch.ones(8, 8)
@@ -108,7 +110,7 @@ class TestDifference:
 
     def test_of_an_unknown_picture_there_is_none(self, module: Any) -> None:
         seen = module.Bank().seen(latents(0))
-        assert seen.features is seen.difference is module.NEVER_SEEN
+        assert seen.features(module.EARLY) is seen.difference is module.NEVER_SEEN
 
     def test_it_weighs_four_bytes_a_latent(self, pack: Pack, module: Any) -> None:
         """16 KB for a picture of 512 x 512."""
@@ -150,7 +152,7 @@ class TestBound:
         bank.put(latents(9), features(pack, 2))
         run = [features(pack, 2) for _ in range(4)]
         pictures = [(latents(seed),) for seed in range(4)]
-        bank.put_run(map(module.Picture, pictures, map(module.Seen, run)))
+        bank.put_run(map(module.Picture, pictures, map(module.Seen, map(module.heard_from, run))))
         assert [bank.get(*picture) for picture in pictures] == run
         assert bank.get(latents(9)) is module.PUSHED_OUT
         assert bank.used_bytes == 8 * KIB
@@ -166,10 +168,12 @@ class TestBound:
         bank = module.Bank(limit_bytes=3 * KIB)
         clean = latents(5)  # 1 KiB
         for seed in range(5):
-            seen = module.Seen(features(pack, 2), clean=clean)
+            seen = module.Seen(module.heard_from(features(pack, 2)), clean=clean)
             bank.put_run([module.Picture((latents(seed),), seen)])
         kept = [bank.seen(latents(seed)) for seed in range(5)]
-        assert [each.features is module.PUSHED_OUT for each in kept] == [True] * 4 + [False]
+        assert [each.features(module.EARLY) is module.PUSHED_OUT for each in kept] == [True] * 4 + [
+            False
+        ]
         assert [each.clean is clean for each in kept] == [False, True, True, True, True]
         assert bank.used_bytes == 6 * KIB
 
@@ -177,7 +181,7 @@ class TestBound:
         bank = module.Bank(run_limit_bytes=4 * KIB)
         pictures = [(latents(seed),) for seed in range(3)]
         run = [features(pack, 2) for _ in pictures]
-        bank.put_run(map(module.Picture, pictures, map(module.Seen, run)))
+        bank.put_run(map(module.Picture, pictures, map(module.Seen, map(module.heard_from, run))))
         assert [bank.get(*picture) for picture in pictures[:2]] == run[:2]
         assert "took more than a gigabyte" in bank.get(*pictures[2]).reason
         assert bank.used_bytes == 4 * KIB
@@ -229,6 +233,6 @@ def test_many_threads_leave_it_in_order(
         thread.join()
     assert failures == []
     left = [found for found in map(bank.get, pictures) if not isinstance(found, module.Missing)]
-    weight = sum(bytes_of(module.Seen(found)) for found in left)
+    weight = sum(bytes_of(module.Seen(module.heard_from(found))) for found in left)
     assert bank.used_bytes == weight
     assert 5 * KIB < bank.used_bytes <= 8 * KIB

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ldznet_core import capturing, find_taps
+from ldznet_core.capture import EARLY
 from ldznet_core.noise import NoiseSchedule
 from ldznet_core.probe import probe_noise
 
@@ -124,9 +125,12 @@ class TestEDM:
         model = pack.module("nodes.sampling").with_capture(edm(), bank)
         sampler, timesteps = Euler(), [told(each) for each in SCHEDULE]
         seen = bank.seen(run(guider(model), timesteps, sampler=sampler))
-        assert (seen.features.timestep, seen.features.source) == (NEAREST, "sampling")
+        found = seen.features(EARLY)
+        assert (found.timestep, found.source) == (NEAREST, "sampling")
         noisy = seen_at(sampler, NEAREST)
-        assert_same_features(seen.features, features_by_hand(model, noisy, NEAREST, "a cat").blocks)
+        assert_same_features(
+            seen.features(EARLY), features_by_hand(model, noisy, NEAREST, "a cat").blocks
+        )
         assert seen.difference.isfinite().all()
         assert float(seen.difference.max()) > 0
 

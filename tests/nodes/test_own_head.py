@@ -177,7 +177,9 @@ class TestCaptureAfterCapture:
         model = capture(*(settings if is_own_first else reversed(settings)))
         samples = sampled(model, loaded.clip, seed=2)
         assert origin(told(head, samples, "sampling")) == HEARD
-        assert origin(told(free, samples, "sampling")) == HEARD.replace(": ", ": attention ")
+        assert origin(told(free, samples, "sampling")) == HEARD.replace(
+            ": ", ": attention "
+        ).replace("410", "100")
 
     def test_two_heads_of_one_s_own_have_what_each_alone_would_have(
         self, capture: Any, told: Any, loaded: SimpleNamespace, own: Any

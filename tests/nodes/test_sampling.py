@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ldznet_core.capture import EARLY
+
 from .loading import Pack
 from .studio import (
     NEAREST,
@@ -76,13 +78,13 @@ class TestWhoseFeatures:
     ) -> None:
         """On the device, whose memory the sampler needs."""
         runs, kept = pack.module("nodes.sampling")._Run, []
-        features_of = runs.features_of
+        heard_of = runs.heard_of
 
         def watched(self: Any, picture: slice) -> Any:
             kept.extend(self.nearest.values())
-            return features_of(self, picture)
+            return heard_of(self, picture)
 
-        monkeypatch.setattr(runs, "features_of", watched)
+        monkeypatch.setattr(runs, "heard_of", watched)
         run(guider(heard), SCHEDULE, pictures=2)
         blocks = [block for features in kept for block in features.blocks.values()]
         assert {len(block) for block in blocks} == {2}
@@ -226,7 +228,7 @@ class TestByWhichLatents:
             picture = slice(number, number + 1)
             seen = bank.seen(denoised[picture])
             assert seen is bank.seen(sampled[picture])
-            assert seen.features.timestep == NEAREST
+            assert seen.features(EARLY).timestep == NEAREST
             if last is None:
                 assert seen.clean is None
             else:
@@ -239,7 +241,7 @@ class TestByWhichLatents:
                 return super().sample(model, sigmas, extra, None, *rest[1:])
 
         seen = bank.seen(run(guider(heard), SCHEDULE, sampler=Silent(), last=200))
-        assert (seen.features.timestep, seen.clean) == (NEAREST, None)
+        assert (seen.features(EARLY).timestep, seen.clean) == (NEAREST, None)
 
 
 class TestWhyThereAreNone:

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ldznet_core.capture import EARLY
+
 from .loading import Pack
 from .studio import (
     SCHEDULE,
@@ -141,7 +143,7 @@ class TestWhose:
     ) -> None:
         sampler = Euler()
         seen = bank.seen(run(guider(heard), (900, 600, 250), sampler=sampler))
-        assert "no pass at a timestep from 300 to 500" in reason(pack, seen.features)
+        assert "no pass at a timestep from 300 to 500" in reason(pack, seen.features(EARLY))
         assert_same(seen.difference, difference_by_hand(heard, sampler, (900, 600, 250)))
 
     def test_features_that_are_not_heard_cost_it_nothing(
@@ -154,7 +156,7 @@ class TestWhose:
         heard.add_wrapper_with_key("apply_model", "theirs", twice)
         sampler = Euler()
         seen = bank.seen(run(guider(heard), TIMESTEPS, sampler=sampler))
-        assert "fired 2 times" in reason(pack, seen.features)
+        assert "fired 2 times" in reason(pack, seen.features(EARLY))
         assert_same(seen.difference, difference_by_hand(heard, sampler))
 
 
@@ -172,7 +174,7 @@ class TestManners:
             lambda *args: counts.append(hooks_of(unet) - 1)
         )
         try:
-            sampled = run(guider(heard), (900, 600, 250))
+            sampled = run(guider(heard), (900, 700, 600))
         finally:
             watch.remove()
         assert counts == [0, 0, 0]

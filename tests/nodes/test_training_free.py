@@ -13,15 +13,19 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ldznet_core import Segmenter, load_head, load_miniature
+from ldznet_core.capture import AIMS, EARLY, LATE
 from ldznet_core.world import Scene, all_phrases, mask_of
 
 from .calling import call, lines
 from .loading import Pack
-from .studio import NEAREST, SCHEDULE, TEXTS, Euler, guider, hooks_of, run, seen_at, tiny_model
+from .studio import TEXTS, Euler, guider, hooks_of, run, seen_at, tiny_model
 
-HEARD = "features: attention captured while sampling at t = 410"
+HEARD = "features: attention captured while sampling at t = 110"
 PROBED = "features: attention from one extra pass (probe) at t = 100"
 NOT_TOLD = "LD-ZNet Capture did not listen for attention (connect this head to it)"
+
+SCHEDULE, NEAREST = (900, 410, 110), 110
+"""Timesteps; attention is read at the last."""
 
 TRANSFORMERS = {
     3: "input_blocks.4.1",
@@ -133,9 +137,9 @@ class TestCapture:
         sampler = Euler()
         model = pack.module("nodes.sampling").with_capture(plain, bank, taps_of)
         latents = run(guider(model), SCHEDULE, sampler=sampler, size=(16, 16))
-        kept = bank.get(latents)
+        kept = bank.get(latents, LATE)
         assert (kept.timestep, kept.source) == (NEAREST, "sampling")
-        expected = attention_by_hand(unet, seen_at(sampler, NEAREST), "a cat")
+        expected = attention_by_hand(unet, seen_at(sampler, NEAREST, SCHEDULE), "a cat")
         places = {tuple(key): key for key in kept.blocks if not isinstance(key, int)}
         words = {(block, "words.query") for block in TRANSFORMERS}
         links = {(b, part) for b in (12, 13) for part in ("links.query", "links.key")}
@@ -152,11 +156,14 @@ class TestCapture:
     ) -> None:
         with_capture = pack.module("nodes.sampling").with_capture
         latents = run(guider(with_capture(plain, bank)), SCHEDULE)
-        alone = dict(bank.get(latents).blocks)
+        alone = {aim: bank.get(latents, aim) for aim in AIMS}
         run(guider(with_capture(plain, bank, taps_of)), SCHEDULE)
-        beside = bank.get(latents).blocks
-        assert all(torch.equal(beside[block], feature) for block, feature in alone.items())
-        assert len(beside) > len(alone) == 5
+        for aim, features in alone.items():
+            beside = bank.get(latents, aim)
+            assert beside.timestep == features.timestep == (410 if aim == EARLY else NEAREST)
+            assert all(torch.equal(beside.blocks[n], each) for n, each in features.blocks.items())
+            assert len(features.blocks) == 5
+            assert (len(beside.blocks) > 5) == (aim == LATE)  # attention is read of that alone
 
     def test_the_bank_counts_it(self, pack: Pack, plain: Any, bank: Any, taps_of: Any) -> None:
         run(guider(pack.module("nodes.sampling").with_capture(plain, bank)), SCHEDULE)
@@ -208,7 +215,7 @@ class TestCapture:
         latents = run(guider(model), SCHEDULE)
         for handle in handles:
             handle.remove()
-        assert "such as HyperTile" in bank.get(latents).reason
+        assert "such as HyperTile" in bank.get(latents, LATE).reason
 
 
 class TestSegment:
@@ -235,7 +242,7 @@ class TestSegment:
         library: Segmenter,
     ) -> None:
         samples = sampled(listened, loaded.clip, seed=4)
-        kept = pack.module("nodes.bank").BANK.get(samples["samples"])
+        kept = pack.module("nodes.bank").BANK.get(samples["samples"], LATE)
         scaled = loaded.model.model.process_latent_in(samples["samples"])
         expected = library.segment_features(scaled, of_our_core(kept), self.PHRASES.splitlines())
         answer = self.segmented(segment, samples, head=free)
@@ -274,7 +281,9 @@ class TestSegment:
         self, segment: Any, loaded: SimpleNamespace, listened: Any
     ) -> None:
         answer = self.segmented(segment, sampled(listened, loaded.clip, seed=2))
-        assert answer.report.splitlines()[-1] == HEARD.replace("attention ", "")
+        assert answer.report.splitlines()[-1] == HEARD.replace("attention ", "").replace(
+            "110", "410"
+        )
 
     def test_a_size_that_a_probe_would_pad_is_read_as_it_was_captured(
         self,
@@ -293,7 +302,7 @@ class TestSegment:
             backbone.scaled(latents), [""], t=100, taps_of=lambda unet: find_places(unet, layers)
         )
         blocks = {key: each[:, : each.shape[1] * 12 // 16] for key, each in probed.blocks.items()}
-        kept = pack.module("ldznet_core").Features(blocks, 410.0, "sampling")
+        kept = pack.module("ldznet_core").Features(blocks, 110.0, "sampling")
         pack.module("nodes.bank").BANK.put(latents, kept)
         heard = self.segmented(segment, {"samples": latents}, head=free)
         assert heard.report.splitlines()[-1] == HEARD

@@ -19,9 +19,10 @@ from ldznet_core import (
     read_config,
     save_head,
 )
+from ldznet_core.capture import LATE
 from ldznet_core.checkpoint import BUILT_IN
 from ldznet_core.training_free import TrainingFree
-from ldznet_webui.heads import HeadKeeper, choose_head, list_heads, taps_for
+from ldznet_webui.heads import HeadKeeper, choose_head, list_heads, wanted_by
 
 from ..core.tiny import HEAD_SIZES, tiny_head
 
@@ -104,26 +105,29 @@ class TestListening:
     def test_a_trained_head_listens_at_its_own_taps(
         self, folder: Path, miniature: Any, name: str
     ) -> None:
-        taps = taps_for(name, "miniature", folder)(miniature.unet)
-        expected = BUILT_IN.get(name, folder / name)
-        assert tuple(taps) == read_config(expected).taps
+        wanted = wanted_by(name, "miniature", folder)
+        config = read_config(BUILT_IN.get(name, folder / name))
+        assert tuple(wanted.taps_of(miniature.unet)) == config.taps
+        assert wanted.aim.takes(config.timestep)
 
     def test_one_that_reads_no_features_listens_nowhere(self, folder: Path, miniature: Any) -> None:
         config = HeadConfig(family="tiny", unet=HEAD_SIZES, taps=())
         save_head(LDZNetHead(config), folder / "deaf.safetensors")
-        assert taps_for("deaf.safetensors", "tiny", folder)(miniature.unet) == {}
+        assert wanted_by("deaf.safetensors", "tiny", folder).taps_of(miniature.unet) == {}
 
     def test_of_a_damaged_file_is_a_sentence(self, folder: Path) -> None:
         with pytest.raises(CheckpointError, match="broken"):
-            taps_for("broken.safetensors", "sd1", folder)
+            wanted_by("broken.safetensors", "sd1", folder)
 
     def test_without_one_attention_is_listened_to(self, folder: Path, miniature: Any) -> None:
-        places = taps_for("training-free", "miniature", folder)(miniature.unet)
-        assert {place.part for place in places} == {"words.query", "links.query", "links.key"}
+        wanted = wanted_by("training-free", "miniature", folder)
+        parts = {place.part for place in wanted.taps_of(miniature.unet)}
+        assert parts == {"words.query", "links.query", "links.key"}
+        assert wanted.aim == LATE
 
     def test_of_a_family_that_nobody_knows_is_a_sentence(self, folder: Path) -> None:
         with pytest.raises(UnsupportedModelError, match="its attention cannot be read yet"):
-            taps_for("training-free", "flux", folder)
+            wanted_by("training-free", "flux", folder)
 
 
 class TestKeeping:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from ldznet_core import Features, capturing, find_taps
-from ldznet_core.capture import Missing
+from ldznet_core.capture import EARLY, LATE, Aim, Missing
 from ldznet_core.taps import TapsOf
 from ldznet_core.training_free import TrainingFree
 from ldznet_core.unet import UNet
-from ldznet_webui.listening import Listening
+from ldznet_webui.listening import Listening, Wanted
 from ldznet_webui.passes import rows_in_order
 
 from .generating import SIZE, hooks_on
@@ -35,9 +35,14 @@ def noisy(pictures: int = 1) -> Tensor:
     return torch.randn(pictures, 4, *SIZE, generator=torch.Generator().manual_seed(5))
 
 
-def listening_to(unet: nn.Module, pictures: int = 1, taps_of: TapsOf = find_taps) -> Listening:
+def listening_to(
+    unet: nn.Module, pictures: int = 1, taps_of: TapsOf = find_taps, aim: Aim = EARLY
+) -> Listening:
     listening = Listening(
-        lambda prompts: partial(rows_in_order, prompts=prompts), pictures, SIZE, taps_of
+        lambda prompts: partial(rows_in_order, prompts=prompts),
+        pictures,
+        SIZE,
+        Wanted(taps_of, aim),
     )
     listening.start(unet)
     return listening
@@ -213,12 +218,23 @@ class TestAttention:
             for place, rows in capture.items():
                 assert torch.equal(found.blocks[place], rows[picture : picture + 1].half())
 
-    def test_the_pass_nearest_to_400_is_kept(self, unet: UNet) -> None:
-        listening = listening_to(unet, taps_of=PLACES)
-        for timestep in (999.0, 473.2, 379.5, 310.0, 100.0):
+    @pytest.mark.parametrize(("aim", "best"), [(EARLY, 379.5), (LATE, 120.0)])
+    def test_the_pass_that_suits_the_head_best_is_kept(
+        self, unet: UNet, aim: Aim, best: float
+    ) -> None:
+        listening = listening_to(unet, taps_of=PLACES, aim=aim)
+        for timestep in (999.0, 473.2, 379.5, 310.0, 250.0, 120.0, 40.0):
             one_step(unet, listening, timestep)
         listening.stop()
-        assert heard(listening).timestep == pytest.approx(379.5)
+        assert heard(listening).timestep == pytest.approx(best)
+
+    def test_which_passes_would_have_suited_it_is_told(self, unet: UNet) -> None:
+        listening = listening_to(unet, taps_of=PLACES, aim=LATE)
+        one_step(unet, listening, 400.0)
+        listening.stop()
+        found = listening.features_of(0)
+        assert isinstance(found, Missing)
+        assert found.reason == "sampling made no pass at a timestep from 0 to 300 (it made 400)"
 
     def test_another_unet_may_take_over_midway(self, unet: UNet) -> None:
         other = UNet(unet.config).eval()
@@ -252,7 +268,7 @@ class TestAttention:
             cross_attention_dim=128,
             use_linear_projection=True,
         ).eval()
-        places = TrainingFree().for_family("sdxl").taps_of
+        places = Wanted(TrainingFree().for_family("sdxl").taps_of, EARLY)
         listening = Listening(lambda step: lambda passed: [0], 1, (32, 32), places)
         listening.start(small)
         listening.begin_step(PROMPTS)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...capture import BEST_TIMESTEP, Features, distance_from_best
+from ...capture import BEST_TIMESTEP, Features
 from ...head import Head
 from ...miniature import Miniature
 from ...phrases import without_article
@@ -39,7 +39,7 @@ class Sight:
         self.phrases = [phrase.text for phrase in case.phrases]
         self.latents = miniature.encode_image(Image.fromarray(case.scene.image))
         self.steps: tuple[Features, ...] = ()
-        """What was captured while the scene was painted, at each step from t = 300 to 500."""
+        """What was captured while the scene was painted, at each step that heads want to see."""
         if is_painted:
             self.latents, self.steps = paint_listening(miniature, case, self.latents, number)
         self._asked = [without_article(phrase) for phrase in self.phrases]
@@ -56,11 +56,6 @@ class Sight:
     def size(self) -> tuple[int, int]:
         """(h, w) of the latents."""
         return self.latents.shape[-2], self.latents.shape[-1]
-
-    @property
-    def captured(self) -> Features | None:
-        """That of the step nearest to t = 400."""
-        return min(self.steps, key=distance_from_best, default=None)
 
     def features(
         self, head: Head, texts: Sequence[str], timestep: float = BEST_TIMESTEP, seed: int = 0

@@ -43,8 +43,8 @@ def by_capture(segmenter: Segmenter) -> Way:
     """A head as users meet it who listen to the sampler; only of scenes that are painted anew."""
 
     def answer(sight: Sight) -> Answer:
-        given = segmenter.segment_features(sight.latents, sight.captured, sight.phrases)
-        return _as_given(given)
+        captured = segmenter.aim.nearest(sight.steps)
+        return _as_given(segmenter.segment_features(sight.latents, captured, sight.phrases))
 
     return answer
 

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ...capture import BEST_TIMESTEP, WINDOW
+from ...capture import Aim
 from ...metrics.overlap import Overlap, mean_iou, overlap, rate
 from ...miniature import Generation, Miniature
 from ...segmentation import Segmentation
@@ -18,17 +18,15 @@ from ...segmenter import Segmenter
 from ...world import Layout
 from ...world.backgrounds import background_named
 from ..masks import is_small
-from ..painted import every_tap
+from ..painted import EVERY_WINDOW, every_tap
 from .prompts import paint_prompts
 from .rgb_judge import RGBJudge
 
 Way: TypeAlias = Callable[[Generation, Sequence[str]], Segmentation]
 """Masks of a picture that was painted, for phrases."""
 
-LATE = (300.0, 200.0, 100.0)
-"""Timesteps where features are read, too: later than where heads listen."""
-
-_BETWEEN = 50.0  # timesteps of two steps of 20
+TIMESTEPS = (400.0, 300.0, 200.0, 100.0)
+"""Where features are read, too, beside where each head wants to see them."""
 
 
 @dataclass
@@ -105,7 +103,7 @@ def ways_of(heads: Mapping[str, Segmenter]) -> dict[str, Way]:
     """How the masks of a picture can be had from each head, by the names of the ways.
 
     As users get them; of heads that read latents, by those that the sampler left; by a probe of the
-    picture; and by what was captured later.
+    picture; and by what was captured at other timesteps.
     """
     ways: dict[str, Way] = {}
     for name, segmenter in heads.items():
@@ -115,9 +113,10 @@ def ways_of(heads: Mapping[str, Segmenter]) -> dict[str, Way]:
                 _segment, segmenter, sees_picture=False
             )
         ways[f"{name}, by a probe of the picture"] = partial(_probe, segmenter)
-        for timestep in LATE:
-            late = partial(_segment, segmenter, timestep=timestep)
-            ways[f"{name}, captured at t = {timestep:.0f}"] = late
+        for timestep in TIMESTEPS:
+            if timestep != segmenter.aim.timestep:
+                there = partial(_segment, segmenter, aim=Aim(timestep, EVERY_WINDOW))
+                ways[f"{name}, captured at t = {timestep:.0f}"] = there
     return ways
 
 
@@ -156,7 +155,7 @@ def agree(
         steps=steps,
         guidance=guidance,
         name="agreement",
-        window=(min(LATE) - _BETWEEN, WINDOW[1]),
+        window=EVERY_WINDOW,
     )
     for layout, _, made in pictures:
         things, stuff = _things_of(layout), background_named(layout.background).stuff
@@ -177,10 +176,10 @@ def _segment(
     phrases: Sequence[str],
     *,
     sees_picture: bool = True,
-    timestep: float = BEST_TIMESTEP,
+    aim: Aim | None = None,
 ) -> Segmentation:
-    """By what was captured nearest to a timestep."""
-    features = min(made.captured, key=lambda each: abs(each.timestep - timestep), default=None)
+    """By what was captured where the head wants to see it, or elsewhere."""
+    features = (aim or segmenter.aim).nearest(made.captured)
     picture = made.image if sees_picture else None
     return segmenter.segment_sampled(
         made.latents, features, phrases, threshold=None, picture=picture

@@ -52,14 +52,21 @@ def make_rows(
     threshold. Within the mask of the prompt's first thing, another one is painted.
     """
     rows = []
-    taps_of = segmenter.head.taps_of
     painted = paint_prompts(
-        miniature, taps_of, world, count, steps=steps, guidance=guidance, name="sheet"
+        miniature,
+        segmenter.head.taps_of,
+        world,
+        count,
+        steps=steps,
+        guidance=guidance,
+        name="sheet",
+        window=segmenter.aim.window,
     )
     for layout, prompt, made in painted:
         phrases = _phrases(layout, miniature.image_side)
+        features = segmenter.aim.nearest(made.captured)
         masks = segmenter.segment_sampled(
-            made.latents, made.features, phrases, threshold=None, picture=made.image
+            made.latents, features, phrases, threshold=None, picture=made.image
         )
         repainted = None
         if masks.found[0]:

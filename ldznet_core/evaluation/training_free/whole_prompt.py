@@ -133,10 +133,17 @@ def generated(
     prompt = caption(case.scene.layout, plain=True)
     heard = [PromptDifference(window) for window in WINDOWS]
     with _listening(miniature.unet, heard):
-        made = miniature.generate(prompt, seed=seed, steps=steps, taps_of=trained.head.taps_of)
+        made = miniature.generate(
+            prompt,
+            seed=seed,
+            steps=steps,
+            taps_of=trained.head.taps_of,
+            window=trained.aim.window,
+        )
     names = [phrase.text for phrase in _thing_phrases(case)]
+    features = trained.aim.nearest(made.captured)
     found = trained.segment_sampled(
-        made.latents, made.features, names, threshold=None, picture=made.image
+        made.latents, features, names, threshold=None, picture=made.image
     )
     things = found.masks.amax(dim=0).numpy() > 0.5
     return Painting(prompt, made.image, made.latents, _maps(heard), things)

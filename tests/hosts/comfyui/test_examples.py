@@ -133,7 +133,7 @@ def test_masks_and_inpaint(client: Client) -> None:
     assert report_of(result, named).splitlines() == [
         *(_line(result, named, phrase, "found") for phrase in ("red car", "sky", "grass")),
         _line(result, named, "owl", "not there"),
-        "features: captured while sampling at t = 380",
+        "features: captured while sampling at t = 123",
     ]
     assert _line(result, covered, "red car", "found")
 

@@ -26,7 +26,7 @@ LONG = "a red car in a meadow, " + ", ".join(["very green grass under a bright b
 SMALL = {"width": 128, "height": 128, "steps": 8}
 """One of the eight steps is at a timestep that is listened to."""
 
-UNHEARD = "no pass at a timestep from 300 to 500"
+UNHEARD = "no pass at a timestep from 0 to 300"
 """Why a run that is too short or too weak is followed by a probe."""
 
 SAMPLING, PROBE = "sampling at t=", "probe at t="

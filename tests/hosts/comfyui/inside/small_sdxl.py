@@ -49,6 +49,7 @@ def whole_way() -> dict[str, Any]:
     """What the test looks at."""
     import torch
     from ldznet_pack.ldznet_core import Segmenter
+    from ldznet_pack.ldznet_core.capture import LATE
     from ldznet_pack.ldznet_core.training_free import TrainingFree
     from ldznet_pack.nodes.backbone import ComfyBackbone
     from ldznet_pack.nodes.bank import BANK
@@ -59,7 +60,7 @@ def whole_way() -> dict[str, Any]:
     prompts = [clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in ("a cat", "")]
     listened = LDZNetCapture.execute(model, attention=True).result[0]
     latents = [paint(each, prompts) for each in (model, listened)]
-    kept = BANK.get(latents[1])
+    kept = BANK.get(latents[1], LATE)
     backbone = ComfyBackbone(model, clip)
     segmenter = Segmenter(backbone, TrainingFree(), phrases_per_pass=4)
     scaled, phrases = backbone.scaled(latents[1]), ["a cat", "the sky"]
@@ -82,17 +83,19 @@ def whole_way() -> dict[str, Any]:
 
 def without_a_head(model: Any, prompts: Any) -> dict[str, Any]:
     """What is kept of a run for the prompt's mask alone."""
+    from ldznet_pack.ldznet_core.capture import LATE
     from ldznet_pack.nodes.bank import BANK
     from ldznet_pack.nodes.capture import LDZNetCapture
 
     seen = BANK.seen(paint(LDZNetCapture.execute(model).result[0], prompts))
-    return {"alone": [len(seen.features.blocks), bool(seen.difference.isfinite().all())]}
+    return {"alone": [len(seen.features(LATE).blocks), bool(seen.difference.isfinite().all())]}
 
 
 def of_edm(model: Any, clip: Any, prompts: Any) -> dict[str, Any]:
     """The same after ComfyUI's node that has it sample as Playground v2.5 does."""
     from comfy_extras.nodes_model_advanced import ModelSamplingContinuousEDM
     from ldznet_pack.ldznet_core import Segmenter
+    from ldznet_pack.ldznet_core.capture import LATE
     from ldznet_pack.ldznet_core.training_free import TrainingFree
     from ldznet_pack.nodes.backbone import ComfyBackbone
     from ldznet_pack.nodes.bank import BANK
@@ -106,9 +109,9 @@ def of_edm(model: Any, clip: Any, prompts: Any) -> dict[str, Any]:
     format_of_it = set_up.get_model_object("latent_format")
     return {
         "edm_scaled": bool((scaled == format_of_it.process_in(latents)).all()),
-        "edm_timestep": seen.features.timestep,
+        "edm_timestep": seen.features(LATE).timestep,
         "edm_difference": bool(seen.difference.isfinite().all()),
-        "edm_captured": looked_at(segmenter.segment_features(scaled, seen.features, phrases)),
+        "edm_captured": looked_at(segmenter.segment_features(scaled, seen.features(LATE), phrases)),
         "edm_probed": looked_at(segmenter.segment_latents(scaled, phrases)),
     }
 

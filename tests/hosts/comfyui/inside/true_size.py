@@ -37,6 +37,7 @@ def whole_way(family: str, height: int, width: int) -> dict[str, Any]:
     """What the test looks at, and what things cost in CPU seconds and GB of memory."""
     import torch
     from ldznet_pack.ldznet_core import Segmenter
+    from ldznet_pack.ldznet_core.capture import LATE
     from ldznet_pack.ldznet_core.training_free import TrainingFree
     from ldznet_pack.nodes.bank import BANK
     from ldznet_pack.nodes.capture import LDZNetCapture
@@ -49,7 +50,7 @@ def whole_way(family: str, height: int, width: int) -> dict[str, Any]:
     prompt = backbone.conditioning("a cat")
     latents, pass_seconds = timed(lambda: one_step(listened, prompt, height, width))
     scaled = backbone.scaled(latents)
-    heard = attention_in(BANK.get(latents))
+    heard = attention_in(BANK.get(latents, LATE))
     pass_gb = peak_gb()
     read, head_seconds = timed(lambda: segmenter.segment_features(scaled, heard, PHRASES))
     taps_of = {"taps_of": head.taps_of}
