@@ -157,7 +157,7 @@ class TestProbes:
         done = studio.run(Processing(), phrases="owl")
         assert "probe at t=100, because sampling made no pass" in done.infotexts[1]
         assert pixels(done.images[1]).any()
-        assert "because sampling made no pass at a timestep from 300 to 500" in done.comments
+        assert "because sampling made no pass at a timestep from 0 to 300" in done.comments
 
     def test_are_made_of_a_picture_of_which_a_part_was_sampled(self, studio: Studio) -> None:
         done = studio.run(Processing(paste_to=(0, 0, 64, 64)), phrases="owl")

@@ -170,11 +170,11 @@ def test_a_small_sdxl_of_the_host_s_own_classes_goes_the_whole_way(server: Serve
     assert found["identical"]
     assert found["counts"] == [4, 2]
     assert found["places"] == 9
-    assert found["timestep"] == 421.0
+    assert found["timestep"] == 105.0
     assert found["captured"] == found["probed"] == [[2, 192, 256], True]
     assert found["full_size_mib"] <= 64
     assert found["hooks"] == 0
     assert found["alone"] == [0, True]
     assert (found["edm_scaled"], found["edm_difference"]) == (True, True)
-    assert 300 <= found["edm_timestep"] <= 500
+    assert 0 <= found["edm_timestep"] <= 300
     assert found["edm_captured"] == found["edm_probed"] == [[2, 192, 256], True]

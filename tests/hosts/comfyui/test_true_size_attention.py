@@ -43,7 +43,7 @@ def test_a_pass_and_a_probe_of_true_size_become_masks(family: str, size: tuple[i
     found = whole_way(family, size)
     print(row(family, size, found))
     assert found["places"] == PLACES[family]
-    assert found["timesteps"] == [400.0, 100.0]
+    assert found["timesteps"] == [100.0, 100.0]
     good = {"logits": [4, *size], "masks": [4, *size], "is_finite": True, "varies": True}
     assert found["answers"] == [good, good]
     assert found["hooks"] == 0

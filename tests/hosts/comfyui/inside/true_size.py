@@ -68,13 +68,13 @@ def whole_way(family: str, height: int, width: int) -> dict[str, Any]:
 
 
 def one_step(model: Any, prompt: Any, height: int, width: int) -> Any:
-    """ComfyUI's own sampler, from t = 400 to the end in one step without guidance."""
+    """ComfyUI's own sampler, from t = 100 to the end in one step without guidance."""
     import comfy.samplers
     import torch
 
     latent = torch.zeros(1, 4, height // 8, width // 8)
     noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(0))
-    sigma = model.get_model_object("model_sampling").sigma(torch.tensor([400.0]))
+    sigma = model.get_model_object("model_sampling").sigma(torch.tensor([100.0]))
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(prompt, [])
     guider.set_cfg(1.0)
