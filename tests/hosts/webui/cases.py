@@ -24,9 +24,10 @@ LONG = "a red car in a meadow, " + ", ".join(["very green grass under a bright b
 """More than 75 tokens, so it takes two of CLIP's windows."""
 
 SMALL = {"width": 128, "height": 128, "steps": 8}
-"""One of the eight steps is at a timestep that is listened to."""
+"""Some of the eight steps are at timesteps that are listened to."""
 
 UNHEARD = "no pass at a timestep from 0 to 300"
+UNHEARD_BY_THE_PAPERS = "no pass at a timestep from 300 to 500"
 """Why a run that is too short or too weak is followed by a probe."""
 
 SAMPLING, PROBE = "sampling at t=", "probe at t="
