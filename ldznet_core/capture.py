@@ -75,6 +75,10 @@ class Aim(NamedTuple):
         """How far from the best timestep another one is."""
         return abs(timestep - self.timestep)
 
+    def prefers(self, timestep: float, found: Features | None) -> bool:
+        """Whether a pass at this timestep is better than what was found so far."""
+        return found is None or self.distance(timestep) < self.distance(found.timestep)
+
     def nearest(self, captured: Iterable[Features]) -> Features | None:
         """Of what was captured, the best that will do; None if nothing will."""
         fitting = (each for each in captured if self.takes(each.timestep))

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from ldznet_core import CaptureError, Features, capturing, find_taps
-from ldznet_core.capture import EARLY, Aim, Capture, Missing, why_none
+from ldznet_core import CaptureError, Features, capturing
+from ldznet_core.capture import Aim, Capture, Missing, why_none
 from ldznet_core.taps import TapsOf
 from ldznet_core.training_free.places import kept_on_cpu
 
@@ -25,10 +25,6 @@ class Wanted(NamedTuple):
     """Finds where it listens."""
     aim: Aim
     """When it does."""
-
-
-PAPERS = Wanted(find_taps, EARLY)
-"""By the paper's head."""
 
 
 @dataclass(slots=True)
@@ -56,7 +52,7 @@ class Listening:
         prompts_of: Callable[[Any], RowsOf],
         pictures: int,
         size: tuple[int, int],
-        wanted: Wanted = PAPERS,
+        wanted: Wanted,
     ) -> None:
         """Get ready for a batch.
 
@@ -154,16 +150,12 @@ class Listening:
         wanted = {
             picture: row
             for picture, row in enumerate(rows_of(passed))
-            if row is not None and self._is_nearer(passed.timestep, self._nearest[picture])
+            if row is not None and self._aim.prefers(passed.timestep, self._nearest[picture])
         }
         if wanted:
             hooks = ExitStack()
             capture = hooks.enter_context(capturing(unet, self._taps_of(unet)))
             self._pass = _HeardPass(capture, hooks, passed.timestep, passed.count, wanted)
-
-    def _is_nearer(self, timestep: float, found: Features | None) -> bool:
-        """Whether a pass at a timestep suits the head better than what was found."""
-        return found is None or self._aim.distance(timestep) < self._aim.distance(found.timestep)
 
     def _forget_pass(self) -> None:
         """Take the hooks of a pass away that did not come to its end."""

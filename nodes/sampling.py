@@ -316,7 +316,9 @@ class _Run:
     def _taps_for(self, aims: Set[Aim]) -> Taps:
         """Where to listen: attention is read of late passes alone."""
         taps = self.taps_of(self.unet)
-        return taps if LATE in aims else {k: v for k, v in taps.items() if isinstance(k, int)}
+        return (
+            taps if LATE in aims else {at: tap for at, tap in taps.items() if isinstance(at, int)}
+        )
 
     def _wanted_rows(self, timestep: float, uuids: Sequence[UUID]) -> list[_Wanted]:
         """Where the prompt's conditionings lie in a pass, as far as the pass is of use.
@@ -325,17 +327,15 @@ class _Run:
         on purpose.
         """
         aims = [aim for aim in AIMS if aim.takes(timestep)]
-        prompts = conds_of(self.guider.conds, "positive") if aims else ()
+        if not aims:
+            return []
+        prompts = conds_of(self.guider.conds, "positive")
         return [
             _Wanted(aim, uuid, rows)
-            for uuid, rows in (rows_of(uuids, self.shape[0]).items() if aims else ())
+            for uuid, rows in rows_of(uuids, self.shape[0]).items()
             for aim in aims
-            if uuid in prompts and self._is_nearer(timestep, aim, uuid)
+            if uuid in prompts and aim.prefers(timestep, self.nearest.get((aim, uuid)))
         ]
-
-    def _is_nearer(self, timestep: float, aim: Aim, uuid: UUID) -> bool:
-        found = self.nearest.get((aim, uuid))
-        return found is None or aim.distance(timestep) < aim.distance(found.timestep)
 
     def _reason(self, aim: Aim) -> str:
         if self.silence:

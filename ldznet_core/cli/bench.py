@@ -12,13 +12,11 @@ import torch
 from tqdm import tqdm
 
 from ..auto_head import fitting_head
-from ..capture import WINDOW
 from ..checkpoint import load_head
 from ..devices import checked_device
 from ..errors import InputError
 from ..miniature import Miniature, load_miniature
 from ..segmenter import Segmenter
-from ..taps import find_taps
 from .models import DType
 from .options import option
 
@@ -75,15 +73,18 @@ def describe(report: dict[str, Any]) -> str:
 def _capture(options: Options) -> dict[str, Any]:
     miniature = load_miniature()
     segmenter = Segmenter(miniature, load_head(fitting_head(miniature.family)))
-    _paint(miniature, options.steps, segmenter)  # warm up
+    _paint(miniature, options.steps, segmenter, captures=True)  # warm up
     plain, captured = [], []
     is_same = True
     for pair in tqdm(range(options.pairs), desc="pairs", leave=False):
-        order = (None, segmenter) if pair % 2 else (segmenter, None)  # neither is always the first
-        made = {heard: _paint(miniature, options.steps, heard) for heard in order}
-        plain.append(made[None][0])
-        captured.append(made[segmenter][0])
-        is_same &= torch.equal(made[None][1], made[segmenter][1])
+        order = (False, True) if pair % 2 else (True, False)  # neither is always the first
+        made = {
+            captures: _paint(miniature, options.steps, segmenter, captures=captures)
+            for captures in order
+        }
+        plain.append(made[False][0])
+        captured.append(made[True][0])
+        is_same &= torch.equal(made[False][1], made[True][1])
     return {
         "pairs": options.pairs,
         "cpu_seconds_plain": statistics.median(plain),
@@ -134,15 +135,15 @@ def _peak() -> float:
 
 
 def _paint(
-    miniature: Miniature, steps: int, segmenter: Segmenter | None
+    miniature: Miniature, steps: int, segmenter: Segmenter, *, captures: bool
 ) -> tuple[float, torch.Tensor]:
-    """CPU seconds and latents of a picture; with a segmenter, what its head reads is captured."""
+    """CPU seconds and latents of a picture, of which the segmenter's head may capture something."""
     start = time.process_time()
     made = miniature.generate(
         "a turtle on a beach",
         steps=steps,
-        captures=segmenter is not None,
-        taps_of=segmenter.head.taps_of if segmenter else find_taps,
-        window=segmenter.aim.window if segmenter else WINDOW,
+        captures=captures,
+        taps_of=segmenter.head.taps_of,
+        window=segmenter.aim.window,
     )
     return time.process_time() - start, made.latents

@@ -15,7 +15,6 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..auto_head import AUTO_HEAD
-from ..capture import WINDOW
 from ..checkpoint import load_head
 from ..checks import checked_threshold
 from ..errors import InputError
@@ -26,7 +25,6 @@ from ..phrases import check_phrases
 from ..results.masks import PhraseReport, table, write_masks
 from ..segmentation import NOTHING_READ, Segmentation
 from ..segmenter import Segmenter
-from ..taps import find_taps
 from .models import HEAD, chosen_head, load_painter
 from .options import option
 from .staging import staged
@@ -99,9 +97,9 @@ def run(options: Options) -> Report:
     segmenter = Segmenter(miniature, load_head(head))
     seconds = Seconds(sampling=0, sampling_with_capture=0, masks=0, inpainting=0)
     with _timed(seconds, "sampling"):
-        plain = _paint(options, miniature)
+        plain = _paint(options, miniature, segmenter, captures=False)
     with _timed(seconds, "sampling_with_capture"):
-        made = _paint(options, miniature, segmenter)
+        made = _paint(options, miniature, segmenter, captures=True)
     with _timed(seconds, "masks"):
         masks = segmenter.segment_sampled(
             made.latents,
@@ -176,18 +174,18 @@ def _steps_shown(what: str, steps: int) -> Iterator[Callable[[int], None]]:
 
 
 def _paint(
-    options: Options, miniature: Miniature, segmenter: Segmenter | None = None
+    options: Options, miniature: Miniature, segmenter: Segmenter, *, captures: bool
 ) -> Generation:
-    """The picture; with a segmenter, what its head wants to see as well."""
+    """The picture, and what the segmenter's head wants to see of it if that is captured."""
     with _steps_shown("painting", options.steps) as on_step:
         return miniature.generate(
             options.prompt,
             options.seed,
             options.steps,
             guidance=options.guidance,
-            captures=segmenter is not None,
-            taps_of=segmenter.head.taps_of if segmenter else find_taps,
-            window=segmenter.aim.window if segmenter else WINDOW,
+            captures=captures,
+            taps_of=segmenter.head.taps_of,
+            window=segmenter.aim.window,
             on_step=on_step,
         )
 

@@ -19,7 +19,7 @@ from ..segmenter import Segmenter
 from ..world import caption
 from .comparison.sight import Sight
 from .comparison.ways import Answer, Way
-from .painted import EVERY_WINDOW
+from .painted import other_aims
 
 Text: TypeAlias = Literal["phrase", "caption", "nothing"]
 """What a probe is made under."""
@@ -38,7 +38,6 @@ _NAMES: dict[Text, str] = {
     "caption": "under the caption",
     "nothing": "under no text",
 }
-_CAPTURED_AT = (400.0, 300.0, 200.0, 100.0)
 _CONTROLS = (100, 999)  # less noise than heads are trained under, and nothing but noise
 
 
@@ -91,9 +90,8 @@ def looks_to_compare(
             "captured while sampling": _by_logits(segmenter, _captured(segmenter.aim)),
             **averaged("captured at each step", _captured_at_each_step(segmenter.aim)),
             **{
-                f"captured at t = {timestep:.0f}": _by_logits(segmenter, _captured_near(timestep))
-                for timestep in _CAPTURED_AT
-                if timestep != segmenter.aim.timestep
+                name: _by_logits(segmenter, _captured(aim))
+                for name, aim in other_aims(segmenter.aim).items()
             },
         }
     return ways
@@ -132,10 +130,6 @@ def _captured(aim: Aim) -> Show:
         return [] if nearest is None else [nearest]
 
     return show
-
-
-def _captured_near(timestep: float) -> Show:
-    return _captured(Aim(timestep, EVERY_WINDOW))
 
 
 def _captured_at_each_step(aim: Aim) -> Show:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from ..capture import AIMS, Features
+from ..capture import AIMS, Aim, Features
 from ..miniature import Miniature, anew
 from ..taps import Taps, find_taps
 from ..training_free import LAYERS, find_places
@@ -18,6 +18,17 @@ PAINTED, OF_PAINTED = "gen", "iid"
 
 EVERY_WINDOW = (min(aim.window[0] for aim in AIMS), max(aim.window[1] for aim in AIMS))
 """The timesteps that any head wants to see, trained ones and none."""
+
+_TIMESTEPS = (400.0, 300.0, 200.0, 100.0)
+
+
+def other_aims(own: Aim) -> dict[str, Aim]:
+    """Which passes a head might read instead of those that it wants to see, by name."""
+    return {
+        f"captured at t = {timestep:.0f}": Aim(timestep, EVERY_WINDOW)
+        for timestep in _TIMESTEPS
+        if timestep != own.timestep
+    }
 
 
 def scenes_of(split: str) -> str:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..capture import BEST_TIMESTEP, EARLY, Features, Source
+from ..capture import BEST_TIMESTEP, EARLY, Features, Source, blocks_of
 from ..evaluation.cases import Case, cases
 from ..evaluation.painted import PAINTED, paint_anew, scenes_of
 from ..miniature import Miniature
@@ -99,13 +99,13 @@ def _look_at(miniature: Miniature, asked: Iterable[Case], *, is_painted: bool) -
         clean = miniature.encode_image(picture)
         if is_painted:
             clean, captured = paint_anew(miniature, case, clean, number)
-            features = min(captured, key=lambda each: EARLY.distance(each.timestep))
+            features = EARLY.nearest(captured)
             picture = to_picture(miniature.decode_image(clean))
         else:
             features = miniature.probe(clean, [""], taps_of=_every_tap)
         latents.append(clean.cpu())
         pictures.append(torch.from_numpy(np.array(picture)))
-        seen.append(features.blocks)
+        seen.append(blocks_of(features))
     blocks = {
         f"block {block}": torch.cat([each[block] for each in seen]).half().cpu()
         for block in _BLOCKS

@@ -286,12 +286,7 @@ class TestSegment:
         )
 
     def test_a_size_that_a_probe_would_pad_is_read_as_it_was_captured(
-        self,
-        pack: Pack,
-        segment: Any,
-        loaded: SimpleNamespace,
-        listened: Any,
-        free: Any,
+        self, pack: Pack, segment: Any, loaded: SimpleNamespace, listened: Any, free: Any
     ) -> None:
         """The stand-in's UNet cannot sample one; the real host's can. So a probe's is cut."""
         backbone = pack.module("nodes.backbone").ComfyBackbone(loaded.model, loaded.clip)

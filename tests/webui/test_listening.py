@@ -164,7 +164,9 @@ def test_a_pass_that_fails_leaves_no_hook_and_no_features(unet: UNet) -> None:
 
 def test_a_failure_in_a_hook_costs_the_features_and_not_the_pass(unet: UNet) -> None:
     plain = run(unet, torch.cat([noisy()] * 2), 400.0)
-    listening = Listening(lambda step: lambda passed: step["nothing"], 1, SIZE)
+    listening = Listening(
+        lambda step: lambda passed: step["nothing"], 1, SIZE, Wanted(find_taps, EARLY)
+    )
     listening.start(unet)
     assert torch.equal(one_step(unet, listening, 400.0), plain)
     listening.stop()

@@ -18,15 +18,12 @@ from ...segmenter import Segmenter
 from ...world import Layout
 from ...world.backgrounds import background_named
 from ..masks import is_small
-from ..painted import EVERY_WINDOW, every_tap
+from ..painted import EVERY_WINDOW, every_tap, other_aims
 from .prompts import paint_prompts
 from .rgb_judge import RGBJudge
 
 Way: TypeAlias = Callable[[Generation, Sequence[str]], Segmentation]
 """Masks of a picture that was painted, for phrases."""
-
-TIMESTEPS = (400.0, 300.0, 200.0, 100.0)
-"""Where features are read, too, beside where each head wants to see them."""
 
 
 @dataclass
@@ -113,10 +110,8 @@ def ways_of(heads: Mapping[str, Segmenter]) -> dict[str, Way]:
                 _segment, segmenter, sees_picture=False
             )
         ways[f"{name}, by a probe of the picture"] = partial(_probe, segmenter)
-        for timestep in TIMESTEPS:
-            if timestep != segmenter.aim.timestep:
-                there = partial(_segment, segmenter, aim=Aim(timestep, EVERY_WINDOW))
-                ways[f"{name}, captured at t = {timestep:.0f}"] = there
+        for there, aim in other_aims(segmenter.aim).items():
+            ways[f"{name}, {there}"] = partial(_segment, segmenter, aim=aim)
     return ways
 
 

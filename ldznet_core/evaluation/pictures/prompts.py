@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from tqdm import tqdm
 
-from ...capture import WINDOW
 from ...miniature import Generation, Miniature
 from ...taps import TapsOf
 from ...world import Layout, caption, draw_layout
@@ -21,7 +20,7 @@ def paint_prompts(
     steps: int,
     guidance: float,
     name: str,
-    window: tuple[float, float] = WINDOW,
+    window: tuple[float, float],
 ) -> Iterator[tuple[Layout, str, Generation]]:
     """The first captions of the "iid" split, painted with their numbers as seeds.
 
